@@ -1,0 +1,296 @@
+"""The measured data of one scan, with everything a solver needs to know about them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from mrrecon.errors import DataError, MaskError, ShapeError
+from mrrecon.operators.backend import get_array_module, to_device, to_numpy
+
+__all__ = ["Acquisition", "Domain", "LazyArray", "Step"]
+
+Domain = Literal["kspace", "image"]
+AXES = ("x", "y", "z")
+
+
+class LazyArray(Protocol):
+    """An array on disk: indexing with slices reads just that part and returns NumPy.
+
+    ``complex64``, four axes ``(coils, x, y, z)``. The readers in :mod:`mrrecon.io` return such objects.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> np.dtype: ...
+    def __getitem__(self, key: Any) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Step:
+    """One processing step of an acquisition: its name and its settings (JSON-able)."""
+
+    name: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _is_lazy(a: Any) -> bool:
+    return not hasattr(a, "flags") and not type(a).__module__.startswith("cupy")
+
+
+def _frozen(a: Any) -> Any:
+    """View a NumPy array as read-only; CuPy arrays have no such flag."""
+    if isinstance(a, np.ndarray):
+        a = a.view()
+        a.flags.writeable = False
+    return a
+
+
+def _require_finite(a: Any, what: str) -> None:
+    xp = get_array_module(a)
+    for c in range(a.shape[0]):
+        part = a[c]
+        energy = float(xp.vdot(part, part).real)  # one fast pass; NaN and Inf both survive a sum of squares
+        if not math.isfinite(energy) and not bool(xp.isfinite(part).all()):
+            bad = int((~xp.isfinite(part)).sum())
+            raise DataError(
+                f"{what} of coil {c} has {bad} NaN or Inf values of {part.size}; repair or drop them "
+                "before reconstruction (for example numpy.nan_to_num with a mask that leaves them out)."
+            )
+        if energy == 0.0 and not bool(part.any()):
+            raise DataError(
+                f"{what} of coil {c} is zero everywhere: the channel is dead or was not read; "
+                f"drop it with acquisition.select_coils(...) before reconstruction."
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Acquisition:
+    """K-space of one 3D scan with its mask, maps, noise and geometry. Immutable, validated on construction.
+
+    Parameters
+    ----------
+    kspace
+        Samples ``(coils, x, y, z)``, ``complex64``; NumPy, CuPy or a :class:`LazyArray`. Zero where unsampled.
+        Centred: zero frequency at index ``n // 2`` of every axis in the k-space domain.
+    mask
+        Sampling pattern, bool, ``(y, z)`` when the readout x is fully sampled, else ``(x, y, z)``.
+    maps
+        Coil sensitivity maps ``(coils, x, y, z)`` or ``(sets, coils, x, y, z)``, ``complex64``, in the image domain.
+    noise_covariance
+        Noise covariance between coils ``(coils, coils)``, of one complex k-space sample; identity after whitening.
+    voxel_size
+        Voxel edge lengths along (x, y, z) in millimetres.
+    affine
+        4×4 matrix from voxel indices (x, y, z) to scanner coordinates (RAS+, millimetres). Made from the voxel
+        size, centred on the volume, when not given.
+    domains
+        Which domain each of the axes (x, y, z) is in. ``("image", "kspace", "kspace")`` is hybrid space: the
+        readout has been transformed already (also a 2D multi-slice scan, x being the slice).
+    reference
+        Known true volume ``(x, y, z)`` of a simulated scan, or ``None``.
+    provenance
+        The steps that led here, oldest first.
+
+    Raises
+    ------
+    ShapeError, DataError, MaskError
+        When an operand does not fit, naming it, what was expected, what was got, and the fix.
+    """
+
+    kspace: Any
+    mask: Any
+    maps: Any = None
+    noise_covariance: Any = None
+    voxel_size: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    affine: Any = None
+    domains: tuple[Domain, Domain, Domain] = ("kspace", "kspace", "kspace")
+    reference: Any = None
+    provenance: tuple[Step, ...] = ()
+
+    def __post_init__(self) -> None:
+        self._check_kspace()
+        self._check_geometry()
+        self._check_mask()
+        self._check_maps()
+        self._check_noise()
+        for name in ("kspace", "mask", "maps", "noise_covariance", "affine", "reference"):
+            object.__setattr__(self, name, _frozen(getattr(self, name)))
+
+    # ---- validation ----------------------------------------------------------------------------------------
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    def _check_kspace(self) -> None:
+        k = self.kspace
+        if isinstance(k, (list, tuple)):
+            k = np.asarray(k)
+        shape = tuple(int(n) for n in k.shape)
+        if len(shape) != 4:
+            raise ShapeError(
+                f"kspace must have the four axes (coils, x, y, z), got shape {shape}; "
+                "add the missing axis with kspace[None] (one coil) or kspace[:, None] (one slice)."
+            )
+        if min(shape) == 0:
+            raise ShapeError(f"kspace has an empty axis: shape (coils, x, y, z) = {shape}; nothing to reconstruct.")
+        if np.dtype(k.dtype).kind != "c":
+            raise DataError(
+                f"kspace must be complex, got dtype {k.dtype}; if real and imaginary parts are interleaved "
+                "along an axis, join them first (re + 1j * im)."
+            )
+        if not _is_lazy(k):
+            k = k.astype(np.complex64, copy=False)
+            _require_finite(k, "kspace")
+        elif np.dtype(k.dtype) != np.complex64:
+            raise DataError(f"A lazy kspace must give complex64, got {k.dtype}.")
+        self._set("kspace", k)
+
+    def _check_geometry(self) -> None:
+        voxel = tuple(float(v) for v in self.voxel_size)
+        if len(voxel) != 3 or not all(math.isfinite(v) and v > 0 for v in voxel):
+            raise DataError(f"voxel_size must be three positive lengths in mm (x, y, z), got {self.voxel_size}.")
+        self._set("voxel_size", voxel)
+        domains = tuple(self.domains)
+        if len(domains) != 3 or any(d not in ("kspace", "image") for d in domains):
+            raise DataError(f"domains must name 'kspace' or 'image' for each of x, y, z, got {self.domains}.")
+        if domains[1] != "kspace" or domains[2] != "kspace":
+            raise DataError(
+                f"The phase-encoding axes y and z must be in k-space, got domains {domains}; "
+                "transform them back with operators.fft before building the acquisition."
+            )
+        self._set("domains", domains)
+        if self.affine is None:
+            affine = np.diag([*voxel, 1.0])
+            affine[:3, 3] = [-v * (n // 2) for v, n in zip(voxel, self.shape, strict=True)]
+        else:
+            affine = np.asarray(to_numpy(self.affine), dtype=np.float64)
+            if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+                raise DataError(f"affine must be an invertible, finite 4x4 matrix, got shape {affine.shape}.")
+        self._set("affine", affine)
+        self._set("provenance", tuple(self.provenance))
+
+    def _check_mask(self) -> None:
+        mask = np.asarray(to_numpy(self.mask))
+        if mask.dtype.kind not in "biuf":
+            raise MaskError(f"mask must be boolean, got dtype {mask.dtype}.")
+        if mask.dtype.kind != "b":
+            if not np.isin(mask, (0, 1)).all():
+                raise MaskError("mask must hold only 0 and 1 (sampled or not); sampling weights are not masks.")
+            mask = mask.astype(bool)
+        allowed = (self.shape[1:], self.shape)
+        if mask.shape not in allowed:
+            swapped = mask.shape[::-1] in allowed
+            raise MaskError(
+                f"mask has shape {mask.shape}, kspace expects (y, z) = {self.shape[1:]} or (x, y, z) = {self.shape}; "
+                + ("its axes look transposed: pass mask.T." if swapped else "make a mask of the k-space's own size.")
+            )
+        if mask.ndim == 3 and self.domains[0] == "image":
+            if not (mask == mask[:1]).all():
+                raise MaskError("An (x, y, z) mask needs x in the k-space domain; in hybrid space give a (y, z) mask.")
+            mask = mask[0]
+        if not mask.any():
+            raise MaskError("mask is empty: no sample is acquired.")
+        self._set("mask", mask)
+
+    def _check_maps(self) -> None:
+        for name, leading in (("maps", "coils"), ("reference", "")):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            want = (self.n_coils, *self.shape) if leading else self.shape
+            got = tuple(value.shape)
+            if got != want and not (leading and len(got) == 5 and got[1:] == want):
+                axes = "(coils, x, y, z) or (sets, coils, x, y, z)" if leading else "(x, y, z)"
+                hint = " (same sizes in another order: transpose them)" if sorted(got) == sorted(want) else ""
+                raise ShapeError(f"{name} has shape {got}, expected {axes} with {want}{hint}.")
+            if not _is_lazy(value):
+                value = value.astype(np.complex64, copy=False)
+                xp = get_array_module(value)
+                if not math.isfinite(float(xp.abs(value.ravel()[:: max(1, value.size // 10_000_000)]).max())) or not bool(
+                    xp.isfinite(xp.vdot(value, value).real)
+                ):
+                    raise DataError(f"{name} has NaN or Inf values; estimate or load it again.")
+            self._set(name, value)
+
+    def _check_noise(self) -> None:
+        if self.noise_covariance is None:
+            return
+        cov = np.asarray(to_numpy(self.noise_covariance), dtype=np.complex128)
+        want = (self.n_coils, self.n_coils)
+        if cov.shape != want:
+            raise ShapeError(f"noise_covariance has shape {cov.shape}, expected (coils, coils) = {want}.")
+        if not np.isfinite(cov).all() or not np.allclose(cov, cov.conj().T, rtol=1e-4, atol=1e-6 * abs(cov).max()):
+            raise DataError("noise_covariance must be finite and Hermitian; estimate it again from a noise scan.")
+        if np.linalg.eigvalsh(cov).min() <= 0:
+            raise DataError(
+                "noise_covariance is not positive definite: too few noise samples or a dead coil; "
+                "use at least as many noise samples as coils, and drop dead coils."
+            )
+        self._set("noise_covariance", cov)
+
+    # ---- what it is ----------------------------------------------------------------------------------------
+
+    @property
+    def n_coils(self) -> int:
+        """Number of receive coils."""
+        return int(self.kspace.shape[0])
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Matrix size (x, y, z)."""
+        x, y, z = self.kspace.shape[1:]
+        return int(x), int(y), int(z)
+
+    @property
+    def is_lazy(self) -> bool:
+        """Whether the k-space is still on disk."""
+        return _is_lazy(self.kspace)
+
+    @property
+    def acceleration(self) -> float:
+        """Achieved acceleration R: all (y, z) or (x, y, z) positions over the sampled ones, calibration included."""
+        return float(self.mask.size / np.count_nonzero(self.mask))
+
+    @property
+    def is_whitened(self) -> bool:
+        """Whether the noise covariance is known and the identity."""
+        return self.noise_covariance is not None and bool(
+            np.allclose(self.noise_covariance, np.eye(self.n_coils), atol=1e-3)
+        )
+
+    def __repr__(self) -> str:
+        x, y, z = self.shape
+        axes = "|".join(a if d == "image" else f"k{a}" for a, d in zip(AXES, self.domains, strict=True))
+        voxel = "x".join(f"{v:g}" for v in self.voxel_size)
+        noise = "whitened" if self.is_whitened else "unknown" if self.noise_covariance is None else "known"
+        sets = 0 if self.maps is None else (self.maps.shape[0] if self.maps.ndim == 5 else 1)
+        return (
+            f"Acquisition({self.n_coils} coils, {x}x{y}x{z}, {axes}, {voxel} mm, R={self.acceleration:.2f}, "
+            f"maps: {sets or 'none'}, noise: {noise}{', on disk' if self.is_lazy else ''})"
+        )
+
+    # ---- steps: each returns a new acquisition with the step in its provenance ------------------------------
+
+    def evolve(self, step: str, settings: Mapping[str, Any] | None = None, **changes: Any) -> Acquisition:
+        """Return a copy with `changes`, and `step` with its `settings` appended to the provenance."""
+        return replace(self, **changes, provenance=(*self.provenance, Step(step, dict(settings or {}))))
+
+    def slab(self, start: int, stop: int) -> Any:
+        """Read k-space of the x positions ``start:stop`` only, ``(coils, stop - start, y, z)``."""
+        return self.kspace[:, start:stop]
+
+    def load(self) -> Acquisition:
+        """Return the acquisition with its k-space in memory, checked for NaN, Inf and dead coils."""
+        return replace(self, kspace=self.kspace[...]) if self.is_lazy else self
+
+    def to(self, device: str) -> Acquisition:
+        """Move k-space and maps to ``"cpu"`` or ``"cuda"``; masks, geometry and covariance stay on the CPU."""
+        moved = self.load()
+        maps = None if moved.maps is None else to_device(moved.maps, device)
+        return replace(moved, kspace=to_device(moved.kspace, device), maps=maps)

@@ -1,0 +1,129 @@
+"""The result of a solver: a complex volume that knows where it lies and how it was made."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mrrecon.acquisition import Acquisition, Step
+from mrrecon.errors import DataError, ShapeError
+from mrrecon.operators.backend import to_numpy
+
+__all__ = ["Reconstruction", "versions"]
+
+
+def versions() -> dict[str, str]:
+    """Versions of mrrecon, Python and the numerical packages, as stored in every result."""
+    found = {"python": platform.python_version()}
+    for package in ("mrrecon", "numpy", "scipy", "numba", "sigpy", "h5py", "torch", "cupy-cuda12x", "cupy-cuda13x"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """A reconstructed volume with its geometry and full record.
+
+    Parameters
+    ----------
+    volume
+        Complex image ``(x, y, z)``, ``complex64``, in the scale of the k-space it came from. A solver that worked
+        with soft SENSE (several map sets) gives the first set here.
+    voxel_size, affine
+        Geometry, millimetres, as in :class:`~mrrecon.acquisition.Acquisition`.
+    solver, settings
+        Name of the method and every setting it ran with (JSON-able), the seed included.
+    scale
+        The factor that the solver divided the data by to work at unit signal scale (already undone in `volume`).
+    acceleration
+        Achieved R of the data.
+    history
+        One mapping per iteration (iteration, residual, ... ), oldest first.
+    seconds
+        Wall time of the solver.
+    metrics
+        Numbers from :func:`mrrecon.metrics.evaluate`, each with its policy, when a reference was at hand.
+    provenance
+        The steps of the acquisition.
+    versions
+        Package versions that produced it.
+    """
+
+    volume: np.ndarray
+    voxel_size: tuple[float, float, float]
+    affine: np.ndarray
+    solver: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    scale: float = 1.0
+    acceleration: float = 1.0
+    history: Sequence[Mapping[str, float]] = ()
+    seconds: float = 0.0
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    provenance: tuple[Step, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=versions)
+
+    def __post_init__(self) -> None:
+        volume = to_numpy(self.volume)
+        if volume.ndim != 3:
+            raise ShapeError(f"volume must have the three axes (x, y, z), got shape {volume.shape}.")
+        if volume.dtype.kind not in "fc":
+            raise DataError(f"volume must be floating point or complex, got dtype {volume.dtype}.")
+        volume = volume.astype(np.complex64, copy=False).view()
+        volume.flags.writeable = False
+        object.__setattr__(self, "volume", volume)
+
+    @classmethod
+    def from_solver(
+        cls, acquisition: Acquisition, volume: Any, solver: str, settings: Mapping[str, Any], **record: Any
+    ) -> Reconstruction:
+        """Build the result of `solver` on `acquisition`: geometry, R and provenance are taken from the latter."""
+        return cls(
+            volume=to_numpy(volume),
+            voxel_size=acquisition.voxel_size,
+            affine=acquisition.affine,
+            solver=solver,
+            settings=dict(settings),
+            acceleration=acquisition.acceleration,
+            provenance=acquisition.provenance,
+            **record,
+        )
+
+    @property
+    def magnitude(self) -> np.ndarray:
+        """Magnitude image ``(x, y, z)``, ``float32``."""
+        return np.abs(self.volume)
+
+    @property
+    def phase(self) -> np.ndarray:
+        """Phase image ``(x, y, z)``, radians, ``float32``."""
+        return np.angle(self.volume)
+
+    def with_metrics(self, metrics: Mapping[str, Any]) -> Reconstruction:
+        """Return a copy that carries `metrics` too."""
+        return replace(self, metrics={**self.metrics, **metrics})
+
+    def save(self, path: str | Path) -> Path:
+        """Write to `path`; the suffix chooses the format (.nii, .nii.gz, .h5, .cfl, .png, or a DICOM folder)."""
+        from mrrecon import io
+
+        return io.write(self, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Reconstruction:
+        """Read a reconstruction back from the HDF5 file that :meth:`save` wrote."""
+        from mrrecon.io import mrrecon_h5
+
+        return mrrecon_h5.read_reconstruction(path)
+
+    def __repr__(self) -> str:
+        x, y, z = self.volume.shape
+        return f"Reconstruction({self.solver}, {x}x{y}x{z}, R={self.acceleration:.2f}, {self.seconds:.1f} s)"

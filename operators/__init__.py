@@ -1,0 +1,24 @@
+"""Physics of Cartesian multicoil 3D MRI: operators, masks, calibration, coil handling. No neural networks.
+
+Names are loaded on first use, so that importing this package costs nothing.
+"""
+
+import importlib
+from typing import Any
+
+if __name__ == "operators":
+    raise ImportError("operators/ is installed as mrrecon.operators; write: from mrrecon import operators")
+
+_HOME: dict[str, str] = {}  # public name -> module that defines it
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(f"mrrecon.operators.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'mrrecon.operators' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "errors"]

@@ -1,0 +1,1 @@
+"""CUDA and CPU inner loops of the operators, each beside a plain reference."""
