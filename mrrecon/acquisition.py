@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from mrrecon import preparation
 from mrrecon.errors import DataError, MaskError, ShapeError
 from mrrecon.operators.backend import get_array_module, to_device, to_numpy
 
@@ -294,3 +295,29 @@ class Acquisition:
         moved = self.load()
         maps = None if moved.maps is None else to_device(moved.maps, device)
         return replace(moved, kspace=to_device(moved.kspace, device), maps=maps)
+
+    def undersample(self, mask: Any) -> Acquisition:
+        """Keep only the samples of `mask`; see :func:`mrrecon.preparation.undersample`."""
+        return preparation.undersample(self, mask)
+
+    def whiten(self, noise_covariance: Any = None) -> Acquisition:
+        """Decorrelate the coils and scale the noise to unit variance; see :func:`mrrecon.preparation.whiten`."""
+        return preparation.whiten(self, noise_covariance)
+
+    def compress_coils(
+        self, n: int, method: Literal["svd", "geometric"] = "svd", calibration: int = 24
+    ) -> Acquisition:
+        """Compress to `n` virtual coils; see :func:`mrrecon.preparation.compress_coils`."""
+        return preparation.compress_coils(self, n, method, calibration)
+
+    def calibrate(self, **settings: Any) -> Acquisition:
+        """Estimate sensitivity maps by ESPIRiT; see :func:`mrrecon.preparation.calibrate`."""
+        return preparation.calibrate(self, **settings)
+
+    def select_coils(self, keep: Sequence[int]) -> Acquisition:
+        """Keep the coils of these indices; see :func:`mrrecon.preparation.select_coils`."""
+        return preparation.select_coils(self, keep)
+
+    def hybrid(self) -> Acquisition:
+        """Transform the readout to the image domain; see :func:`mrrecon.preparation.hybrid`."""
+        return preparation.hybrid(self)

@@ -1,0 +1,114 @@
+"""The command line: parses, calls :mod:`mrrecon.commands`, and turns errors into one sentence and exit code 2."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mrrecon import __version__
+from mrrecon.errors import MRReconError
+
+__all__ = ["main"]
+
+COMMANDS = {  # command -> what it does, in the order of the help
+    "info": "Say what is in a k-space file.",
+    "recon": "Reconstruct a volume from a k-space file.",
+    "simulate": "Make a k-space file with a known answer from an anatomical volume.",
+    "mask": "Make an undersampling mask.",
+    "calibrate": "Estimate coil sensitivity maps (ESPIRiT).",
+    "check": "Test this installation: backends, adjointness, CPU/GPU parity.",
+    "demo": "Simulate and reconstruct a real head with every classical method.",
+}
+WITHOUT_OUTPUT = {"check", "demo"}  # commands whose --output may be left out
+
+
+def _command(name: str) -> Callable[..., Any]:
+    return getattr(importlib.import_module(f"mrrecon.commands.{name}"), name)
+
+
+def _spell_out_solver(arguments: list[str]) -> list[str]:
+    """Let ``--solver cg-sense`` mean the class of that name."""
+    from mrrecon import solvers
+
+    spelled = list(arguments)
+    for i, argument in enumerate(spelled):
+        flag, _, value = argument.partition("=")
+        if flag != "--solver":
+            continue
+        where, value = (i, value) if value else (i + 1, spelled[i + 1] if i + 1 < len(spelled) else "")
+        if value in solvers.names():
+            solver = solvers.get(value)
+            path = f"{solver.__module__}.{solver.__qualname__}"
+            spelled[where] = f"--solver={path}" if where == i else path
+    return spelled
+
+
+def _parser(chosen: str | None) -> Any:
+    """Build the parser; only the chosen command is imported, so that ``mrrecon --help`` is quick."""
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(
+        prog="mrrecon",
+        description="From a raw k-space file of an accelerated 3D MRI scan to a volume.",
+        version=f"mrrecon {__version__}",
+    )
+    commands = parser.add_subcommands(required=True, metavar="COMMAND")
+    for name, help_text in COMMANDS.items():
+        sub = ArgumentParser(description=help_text)
+        if name == chosen:
+            function = _command(name)
+            sub.add_argument("--config", action="config", help="YAML file with any of the settings below.")
+            if "output" in inspect.signature(function).parameters:
+                sub.add_argument(
+                    "-o",
+                    "--output",
+                    type=str,
+                    nargs="+",
+                    required=name not in WITHOUT_OUTPUT,
+                    help="Files to write; the suffix chooses the format.",
+                )
+            sub.add_function_arguments(function, as_group=False, as_positional=True, skip={"output"})
+        commands.add_subcommand(name, sub, help=help_text)
+    return parser
+
+
+def _fail(message: str) -> int:
+    print(f"mrrecon: {message}", file=sys.stderr)
+    return 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line on `arguments` (default: those of the process) and return the exit code.
+
+    0: done. 1: a check failed. 2: the input, the settings or the machine do not allow it; one sentence on standard
+    error says what is wrong and what to do. 130: interrupted before there was anything to keep.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    chosen = next((a for a in given if not a.startswith("-")), None)
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+    try:
+        parser = _parser(chosen)
+        settings = parser.parse_args(_spell_out_solver(given) if chosen == "recon" else given)
+        settings = getattr(parser, "instantiate", parser.instantiate_classes)(settings)
+        options = settings[settings.subcommand].as_dict()
+        options.pop("config", None)
+        return int(_command(settings.subcommand)(**options) or 0)
+    except MRReconError as error:
+        if os.environ.get("MRRECON_DEBUG"):
+            raise
+        return _fail(str(error))
+    except MemoryError as error:
+        return _fail(
+            f"out of memory ({error or 'no size given'}); close other programs, compress the coils with --coils 8, "
+            "or reconstruct on a machine with more memory."
+        )
+    except BrokenPipeError:  # the reader of our output, such as head, has gone
+        sys.stdout = None  # type: ignore[assignment]
+        return 0
+    except KeyboardInterrupt:
+        print("mrrecon: interrupted.", file=sys.stderr)
+        return 130

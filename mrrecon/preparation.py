@@ -1,0 +1,156 @@
+"""Steps between a file and a solver: undersample, whiten, compress the coils, calibrate, go to hybrid space.
+
+Each takes an :class:`~mrrecon.acquisition.Acquisition` and returns a new one with the step in its provenance. They are
+also methods of the acquisition, which is how most code calls them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from mrrecon.errors import DataError, MaskError
+from mrrecon.operators.backend import get_array_module, to_numpy
+
+if TYPE_CHECKING:
+    from mrrecon.acquisition import Acquisition
+
+__all__ = ["calibrate", "compress_coils", "hybrid", "select_coils", "undersample", "whiten"]
+
+
+def undersample(acquisition: Acquisition, mask: Any) -> Acquisition:
+    """Keep only the samples of `mask`, ``(y, z)`` or ``(x, y, z)`` bool, that the scan has too.
+
+    Raises
+    ------
+    MaskError
+        If the shape does not fit or nothing would be left.
+    """
+    scan = acquisition.load()
+    mask = np.asarray(to_numpy(mask)).astype(bool)
+    if mask.shape not in (scan.shape, scan.shape[1:]):
+        hint = "; its axes look transposed: pass mask.T" if mask.shape[::-1] == scan.shape[1:] else ""
+        raise MaskError(
+            f"mask has shape {mask.shape}, the scan needs (y, z) = {scan.shape[1:]} or (x, y, z) = {scan.shape}{hint}."
+        )
+    kept = mask & scan.mask
+    if not kept.any():
+        raise MaskError("The mask and the acquired samples have nothing in common; make a mask for this scan's size.")
+    xp = get_array_module(scan.kspace)
+    kspace = scan.kspace * xp.asarray(kept)
+    settings = {"requested": float(mask.size / mask.sum()), "achieved": float(kept.size / kept.sum())}
+    return scan.evolve("undersample", settings, kspace=kspace, mask=kept)
+
+
+def whiten(acquisition: Acquisition, noise_covariance: Any = None) -> Acquisition:
+    """Decorrelate the coils and scale the noise to unit variance, maps included.
+
+    Parameters
+    ----------
+    acquisition
+        The scan.
+    noise_covariance
+        Covariance ``(coils, coils)`` to use; by default the scan's own, and if it has none, an estimate from
+        the outermost k-space samples.
+    """
+    from mrrecon import operators
+
+    scan = acquisition.load()
+    source = "given" if noise_covariance is not None else "noise scan"
+    covariance = noise_covariance if noise_covariance is not None else scan.noise_covariance
+    if covariance is None:
+        covariance, source = operators.estimate_noise_covariance(scan.kspace, scan.mask), "k-space periphery"
+    covariance = np.asarray(to_numpy(covariance))
+    maps = None if scan.maps is None else operators.whiten(scan.maps, covariance)
+    return scan.evolve(
+        "whiten",
+        {"source": source, "noise_std": np.sqrt(np.diag(covariance).real).tolist()},
+        kspace=operators.whiten(scan.kspace, covariance),
+        maps=maps,
+        noise_covariance=np.eye(scan.n_coils),
+    )
+
+
+def select_coils(acquisition: Acquisition, keep: Sequence[int]) -> Acquisition:
+    """Keep the coils of these indices only."""
+    keep = [int(c) for c in keep]
+    bad = [c for c in keep if not 0 <= c < acquisition.n_coils]
+    if bad or not keep:
+        raise DataError(f"Cannot keep coils {keep}: the scan has coils 0 to {acquisition.n_coils - 1}.")
+    kspace = acquisition.kspace[...] if acquisition.is_lazy else acquisition.kspace
+    covariance = acquisition.noise_covariance
+    return acquisition.evolve(
+        "select coils",
+        {"keep": keep},
+        kspace=kspace[keep],
+        maps=None if acquisition.maps is None else acquisition.maps[..., keep, :, :, :],
+        noise_covariance=None if covariance is None else covariance[np.ix_(keep, keep)],
+    )
+
+
+def hybrid(acquisition: Acquisition) -> Acquisition:
+    """Transform the readout to the image domain, if it is not there already (needs a (y, z) mask)."""
+    from mrrecon import operators
+
+    if acquisition.domains[0] == "image":
+        return acquisition
+    if acquisition.mask.ndim != 2:
+        raise MaskError("Hybrid space needs a fully sampled readout, that is a (y, z) mask; this one is (x, y, z).")
+    scan = acquisition.load()
+    return scan.evolve("readout to image", kspace=operators.ifft(scan.kspace, axes=(1,)), domains=("image", "kspace", "kspace"))
+
+
+def compress_coils(
+    acquisition: Acquisition, n: int, method: Literal["svd", "geometric"] = "svd", calibration: int = 24
+) -> Acquisition:
+    """Compress the coils to `n` virtual ones, maps and noise covariance included.
+
+    Whiten first: then the noise stays white and ``"svd"`` keeps the most signal for its noise. ``"geometric"`` has one
+    matrix per readout position, keeps more, and takes the scan to hybrid space.
+
+    Raises
+    ------
+    DataError
+        If `n` is not between 1 and the number of coils.
+    """
+    from mrrecon import operators
+
+    scan = hybrid(acquisition) if method == "geometric" else acquisition.load()
+    before = scan.n_coils
+    kspace, matrix = operators.compress_coils(
+        scan.kspace, n, method, calibration=calibration, readout_domain=scan.domains[0]
+    )
+    covariance = scan.noise_covariance
+    if covariance is not None:
+        covariance = operators.transform_covariance(covariance, matrix)
+        covariance = covariance if covariance.ndim == 2 else covariance.mean(axis=0)
+    return scan.evolve(
+        "compress coils",
+        {"method": method, "from": before, "to": n},
+        kspace=kspace,
+        maps=None if scan.maps is None else operators.mix_coils(scan.maps, matrix),
+        noise_covariance=covariance,
+    )
+
+
+def calibrate(acquisition: Acquisition, **settings: Any) -> Acquisition:
+    """Estimate coil sensitivity maps by ESPIRiT from the calibration region of the scan itself.
+
+    Parameters
+    ----------
+    acquisition
+        The scan, undersampled or not; only its calibration region is read.
+    settings
+        Passed to :func:`mrrecon.operators.espirit` (calibration, kernel, threshold, crop, sets, ...).
+
+    Raises
+    ------
+    CalibrationError
+        If there is no fully sampled block of sufficient size in the centre of k-space.
+    """
+    from mrrecon import operators
+
+    maps = operators.espirit(acquisition.kspace, mask=acquisition.mask, readout_domain=acquisition.domains[0], **settings)
+    return acquisition.evolve("calibrate", {"method": "ESPIRiT", **settings}, maps=maps)
