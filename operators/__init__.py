@@ -9,7 +9,17 @@ from typing import Any
 if __name__ == "operators":
     raise ImportError("operators/ is installed as mrrecon.operators; write: from mrrecon import operators")
 
-_HOME: dict[str, str] = {}  # public name -> module that defines it
+_HOME: dict[str, str] = {
+    "compress_coils": "compression",
+    "geometric_compression_matrices": "compression",
+    "mix_coils": "coils",
+    "svd_compression_matrix": "compression",
+    "transform_covariance": "coils",
+    "whiten": "coils",
+    "whitening_matrix": "coils",
+    "estimate_noise_covariance": "coils",
+    "noise_covariance": "coils",
+}  # public name -> module that defines it
 
 __all__ = sorted(_HOME)
 
