@@ -1,0 +1,113 @@
+"""``mrrecon recon``: from a k-space file to a volume."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from mrrecon.solvers import CGSense, Solver
+
+if TYPE_CHECKING:
+    from mrrecon.acquisition import Acquisition
+    from mrrecon.reconstruction import Reconstruction
+
+__all__ = ["recon"]
+
+
+def recon(
+    file: str,
+    output: list[str],
+    solver: Solver = CGSense(),
+    accel: float | None = None,
+    mask: str = "poisson",
+    calibration: int = 24,
+    elliptical: bool = False,
+    seed: int = 0,
+    maps: str | None = None,
+    map_sets: int = 1,
+    coils: int | None = None,
+    compression: Literal["svd", "geometric"] = "svd",
+    whiten: bool = True,
+    reference: str | None = None,
+    device: Literal["cpu", "cuda"] = "cpu",
+) -> None:
+    """Reconstruct a volume from a k-space file.
+
+    Parameters
+    ----------
+    file
+        K-space file of any supported format.
+    output
+        Files to write: .nii.gz, .h5 (complex, with the full record), .png (three planes), .cfl, or a folder for DICOM.
+    solver
+        Method: zero-filled, cg-sense, l1-wavelet or tv; its settings are --solver.NAME.
+    accel
+        Undersample the data by this factor first (retrospectively); by default all measured data are used.
+    mask
+        Kind of undersampling: poisson, gaussian, uniform; or a mask file (.npy, .cfl, .h5).
+    calibration
+        Side of the fully sampled centre: kept by masks, and the most that maps are estimated from.
+    elliptical
+        Leave the corners of k-space out of the mask.
+    seed
+        Seed of the mask.
+    maps
+        File with sensitivity maps (.cfl, .h5); by default the file's own, else ESPIRiT from the calibration region.
+    map_sets
+        Number of ESPIRiT map sets (2 for soft SENSE).
+    coils
+        Compress to this many virtual coils first.
+    compression
+        One matrix for all (svd), or one per readout position (geometric).
+    whiten
+        Decorrelate the coils first, when the noise covariance is known.
+    reference
+        Volume to compare with (.h5 of mrrecon, or .nii.gz); by default the one inside a simulated file.
+    device
+        Where to compute: cpu, or cuda (CuPy and an NVIDIA GPU).
+    """
+    from mrrecon import io, solvers
+    from mrrecon.commands.shared import MASK_KINDS, check_outputs, resolve_mask
+
+    check_outputs(output)
+    scan = io.read(file)
+    print(scan)
+    io.require_memory(3 * 8 * scan.n_coils * scan.kspace[0, :1].size * scan.shape[0], f"Reconstructing {file}")
+    if accel is not None or mask not in MASK_KINDS:
+        chosen = resolve_mask(mask, scan, accel, calibration=calibration, seed=seed, elliptical=elliptical)
+        scan = scan.undersample(chosen)
+        print(f"undersampled: R = {scan.acceleration:.2f}")
+    if maps is not None:
+        scan = scan.evolve("maps from file", {"file": maps}, maps=io.read_maps(maps))
+    scan = _prepare(scan, whiten, coils, compression)
+    if scan.maps is None:
+        scan = scan.calibrate(calibration=calibration, sets=map_sets)
+    if device != "cpu":
+        scan = scan.to(device)
+
+    result = solver(scan, callback=solvers.progress(type(solver).__name__))
+    result = _compare(result, scan, reference)
+    for path in output:
+        print(f"wrote {result.save(path)}")
+
+
+def _prepare(scan: Acquisition, whiten: bool, coils: int | None, compression: Literal["svd", "geometric"]) -> Acquisition:
+    if whiten and scan.noise_covariance is not None and not scan.is_whitened:
+        scan = scan.whiten()
+    if coils is not None and coils != scan.n_coils:
+        scan = scan.compress_coils(coils, compression)
+        print(f"compressed to {scan.n_coils} virtual coils ({compression})")
+    return scan
+
+
+def _compare(result: Reconstruction, scan: Acquisition, reference: str | None) -> Reconstruction:
+    """Attach metrics against the reference, if there is one, and print the main ones."""
+    from mrrecon import io, metrics
+
+    truth = scan.reference if reference is None else io.read_reference(reference)
+    line = f"{result.solver}: {result.seconds:.1f} s"
+    if truth is not None:
+        result = result.with_metrics(metrics.evaluate(result, truth))
+        line += "".join(f", {name} {result.metrics[name]:.4g}" for name in ("psnr", "ssim", "nmse"))
+    print(line)
+    return result
