@@ -40,6 +40,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="needs an NVIDIA GPU and CuPy"))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
+    """In CI, a skipped test that is not a GPU test has failed."""
+    report = yield
+    if report.skipped and os.environ.get("MRRECON_REQUIRE_ALL") == "1" and not item.get_closest_marker("gpu"):
+        report.outcome, report.longrepr = "failed", f"skipped where everything must run: {report.longrepr}"
+    return report
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """Folder of the shared volumes and measured k-space."""

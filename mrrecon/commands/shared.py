@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mrrecon.errors import MaskError
+from mrrecon.errors import MaskError, OutputError
 
 if TYPE_CHECKING:
     from mrrecon.acquisition import Acquisition
 
-__all__ = ["MASK_KINDS", "resolve_mask"]
+__all__ = ["MASK_KINDS", "check_outputs", "resolve_mask"]
 
 MASK_KINDS = ("poisson", "gaussian", "uniform")
 
@@ -31,3 +34,19 @@ def resolve_mask(
     return operators.make_mask(
         mask, scan.shape[1:], accel, calibration=calibration, elliptical=elliptical, seed=seed
     )
+
+
+def check_outputs(paths: Sequence[str]) -> None:
+    """Refuse outputs that could not be written, before the long work rather than after it.
+
+    Raises
+    ------
+    OutputError
+        If a folder does not exist or cannot be written to.
+    """
+    for path in paths:
+        folder = Path(path).absolute().parent
+        if not folder.is_dir():
+            raise OutputError(f"The folder {folder} for {path} does not exist; create it with mkdir -p first.")
+        if not os.access(folder, os.W_OK):
+            raise OutputError(f"The folder {folder} is not writable; choose another place for {path}.")
