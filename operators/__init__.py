@@ -10,6 +10,13 @@ if __name__ == "operators":
     raise ImportError("operators/ is installed as mrrecon.operators; write: from mrrecon import operators")
 
 _HOME: dict[str, str] = {
+    "MASK_KINDS": "sampling",
+    "acceleration": "sampling",
+    "acceleration_in_ellipse": "sampling",
+    "gaussian": "sampling",
+    "make_mask": "sampling",
+    "poisson": "sampling",
+    "uniform": "sampling",
     "compress_coils": "compression",
     "geometric_compression_matrices": "compression",
     "mix_coils": "coils",
