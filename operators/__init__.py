@@ -10,6 +10,9 @@ if __name__ == "operators":
     raise ImportError("operators/ is installed as mrrecon.operators; write: from mrrecon import operators")
 
 _HOME: dict[str, str] = {
+    "CartesianEncoding": "encoding",
+    "fft": "fourier",
+    "ifft": "fourier",
     "MASK_KINDS": "sampling",
     "acceleration": "sampling",
     "acceleration_in_ellipse": "sampling",
