@@ -29,6 +29,11 @@ _HOME: dict[str, str] = {
     "whitening_matrix": "coils",
     "estimate_noise_covariance": "coils",
     "noise_covariance": "coils",
+    "WaveletTransform": "wavelet",
+    "dual_step": "total_variation",
+    "gradient": "total_variation",
+    "gradient_adjoint": "total_variation",
+    "total_variation": "total_variation",
 }  # public name -> module that defines it
 
 __all__ = sorted(_HOME)

@@ -31,7 +31,7 @@ class ScratchPool(Generic[S]):
 
 
 def run_slabs(count: int, body: Callable[[int, S], None], pool: ScratchPool[S], threads: int) -> None:
-    """Call ``body(i, scratch)`` for i = 0 .. count-1 on `threads` threads (the calling thread is one of them).
+    """Call ``body(i, scratch)`` for i = 0 .. count-1 on `threads` threads (the caller.s is one of them).
 
     Each thread takes the next i when it is free. The first exception stops all threads and is raised here.
     `body` should spend its time in code that releases the GIL (FFTs, numba with ``nogil``, large NumPy
@@ -63,7 +63,7 @@ def run_slabs(count: int, body: Callable[[int, S], None], pool: ScratchPool[S], 
 
 
 def run_ranges(count: int, body: Callable[[int, int], None], threads: int) -> None:
-    """Call ``body(start, stop)`` on contiguous parts of ``range(count)``, a few for each of `threads` threads."""
+    """Call ``body(start, stop)`` on contiguous parts of ``range(count)`` with `threads` threads."""
     parts = min(count, 4 * threads) if threads > 1 else 1
     edges = [count * i // parts for i in range(parts + 1)]
     run_slabs(parts, lambda i, _: body(edges[i], edges[i + 1]), ScratchPool(lambda: None), threads)
