@@ -31,7 +31,7 @@ class ScratchPool(Generic[S]):
 
 
 def run_slabs(count: int, body: Callable[[int, S], None], pool: ScratchPool[S], threads: int) -> None:
-    """Call ``body(i, scratch)`` for i = 0 .. count-1 on `threads` threads (the caller.s is one of them).
+    """Call ``body(i, scratch)`` for i = 0 .. count-1 on `threads` threads (the caller's is one of them).
 
     Each thread takes the next i when it is free. The first exception stops all threads and is raised here.
     `body` should spend its time in code that releases the GIL (FFTs, numba with ``nogil``, large NumPy
