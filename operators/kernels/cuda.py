@@ -1,4 +1,8 @@
-"""Launch the CUDA kernels of sense.cu through CuPy; the same arguments as the plain :mod:`reference`."""
+"""The kernels of the encoding engine for CuPy arrays: sense.cu, with the calls of :mod:`reference`.
+
+Image, maps, k-space and buffer are contiguous ``complex64``, mask ``bool``, weights ``float32``, all on the current
+device; the engine sees to that.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["coil_combine", "coil_multiply", "mask_multiply"]
+__all__ = ["combine", "expand", "load", "store", "weigh"]
 
 THREADS = 256
-BLOCKS_PER_PROCESSOR = 16  # grid-stride loops: enough blocks to fill the card, no more
+BLOCKS_PER_PROCESSOR = 16  # the kernels stride over the slab: enough blocks to fill the card, no more
+SIZES = np.dtype([(name, np.int32) for name in ("sets", "coils", "nx", "ny", "nz", "n", "planes", "c0", "x0")])
 
 
 @cache
@@ -21,48 +26,48 @@ def _kernel(name: str, device: int) -> tuple[Any, int]:
 
     source = (files("mrrecon.operators.kernels") / "sense.cu").read_text()
     module = cupy.RawModule(code=source, options=("--std=c++14",))
-    processors = cupy.cuda.Device(device).attributes["MultiProcessorCount"]
+    processors = int(cupy.cuda.Device(device).attributes["MultiProcessorCount"])
     return module.get_function(name), processors * BLOCKS_PER_PROCESSOR
 
 
-def _launch(name: str, elements: int, *arguments: Any) -> None:
+def _launch(name: str, buffer: Any, *arguments: Any) -> None:
     import cupy
 
     kernel, most = _kernel(name, cupy.cuda.runtime.getDevice())
-    blocks = max(1, min(most, -(-elements // THREADS)))
-    kernel((blocks,), (THREADS,), arguments)
+    voxels = buffer[0].size
+    kernel((max(1, min(most, -(-voxels // THREADS))),), (THREADS,), arguments)
 
 
-def _strides(image: Any, maps: Any, coil_images: Any) -> tuple[np.integer, ...]:
-    """Check the layout that the kernels assume, and return voxels, coils, sets and strides in elements."""
-    sets, coils = maps.shape[:2]
-    voxels = int(np.prod(maps.shape[2:]))
-    for array in (image[0], maps[0, 0], coil_images):
-        if not array.flags.c_contiguous or array.dtype != np.complex64:
-            raise ValueError(f"The CUDA kernels need contiguous complex64 slabs, got {array.dtype}, {array.strides}.")
-    item = maps.dtype.itemsize
-    return (
-        np.int64(voxels),
-        np.int32(coils),
-        np.int32(sets),
-        np.int64(image.strides[0] // item),
-        np.int64(maps.strides[0] // item),
-        np.int64(maps.strides[1] // item),
-    )
+def _sizes(volume: tuple[int, ...], buffer: Any, c: int, x: int, sets: int = 1, coils: int = 1) -> np.void:
+    """Fill the struct Sizes of sense.cu for a slab of a volume (x, y, z)."""
+    return np.array([(sets, coils, *volume, *buffer.shape[:2], c, x)], dtype=SIZES)[0]
 
 
-def coil_multiply(image: Any, maps: Any, out: Any) -> None:
-    """``out[c] = sum_s maps[s, c] * image[s]`` for a slab: image (sets, x, y, z), maps (sets, coils, x, y, z)."""
-    sizes = _strides(image, maps, out)
-    _launch("coil_multiply", int(sizes[0]), image, maps, out, *sizes)
+def expand(maps: Any, image: Any, buffer: Any, c: int, x: int, shift: bool) -> None:
+    """Write coil images: ``buffer[c] = sum_s maps[s, c] image[s]``."""
+    sizes = _sizes(maps.shape[2:], buffer, c, x, *maps.shape[:2])
+    _launch("expand", buffer, maps, image, buffer, sizes, np.int32(shift))
 
 
-def mask_multiply(kspace: Any, mask: Any) -> None:
-    """``kspace *= mask`` in place: kspace (..., y, z), mask (y, z) float32 in FFT order, scale included."""
-    _launch("mask_multiply", kspace.size, kspace, mask, np.int64(kspace.size), np.int64(mask.size))
+def combine(maps: Any, buffer: Any, image: Any, c: int, x: int, shift: bool) -> None:
+    """Combine coil images: ``image[s] (+)= sum_c conj(maps[s, c]) buffer[c]``, adding unless c is the first coil."""
+    sizes = _sizes(maps.shape[2:], buffer, c, x, *maps.shape[:2])
+    _launch("combine", buffer, maps, buffer, image, sizes, np.int32(shift))
 
 
-def coil_combine(coil_images: Any, maps: Any, out: Any) -> None:
-    """``out[s] = sum_c conj(maps[s, c]) * coil_images[c]`` for a slab; shapes as in :func:`coil_multiply`."""
-    sizes = _strides(out, maps, coil_images)
-    _launch("coil_combine", int(sizes[0]), coil_images, maps, out, *sizes)
+def weigh(buffer: Any, weights: Any, x: int) -> None:
+    """Multiply the slab by real weights in FFT order: the mask and the scale of the FFTs."""
+    sizes = _sizes((weights.shape[0], *buffer.shape[2:]), buffer, 0, x)
+    _launch("weigh", buffer, buffer, weights, sizes, np.int32(weights.shape[0] > 1))
+
+
+def store(buffer: Any, mask: Any, kspace: Any, c: int, x: int, scale: float) -> None:
+    """Write the slab to centred k-space, scaled, zero where the mask is false."""
+    sizes = _sizes(kspace.shape[1:], buffer, c, x)
+    _launch("store", buffer, buffer, mask, kspace, sizes, np.int32(mask.shape[0] > 1), np.float32(scale))
+
+
+def load(kspace: Any, mask: Any, buffer: Any, c: int, x: int, scale: float) -> None:
+    """Read the slab from centred k-space, scaled, zero where the mask is false."""
+    sizes = _sizes(kspace.shape[1:], buffer, c, x)
+    _launch("load", buffer, kspace, mask, buffer, sizes, np.int32(mask.shape[0] > 1), np.float32(scale))

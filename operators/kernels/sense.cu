@@ -1,63 +1,118 @@
-// Inner loops of the multicoil encoding on a slab of x positions, for CuPy RawKernel (compiled by NVRTC at first use).
-// Plain reference: reference.py; parity is tested on a GPU, and on the CPU by compiling this file as C++ with a shim.
+// The kernels of the encoding engine for NVIDIA GPUs, through CuPy RawModule (NVRTC; no compiler on the user's machine).
+// Same meaning as reference.py; parity is tested on a GPU, and on the CPU by compiling this file as C++ with a shim.
 //
-// Layout of a slab: `voxels` = slab length * y * z consecutive complex values per coil. Full arrays have
-// `coil_stride` (and `set_stride`) complex values between coils (and map sets), so that slabs need no copies.
+// maps (sets, coils, x, y, z), image (sets, x, y, z), kspace (coils, x, y, z), whole arrays, C order. buffer is the slab
+// (n, planes, y, z) that starts at coil c0 and plane x0. weights and mask are (1, y, z) or (x, y, z). One thread a voxel of
+// the slab, consecutive threads along z: every access but the halves' seam is coalesced.
 
 struct __align__(8) complex64 { float re, im; };
+
+struct Sizes {
+    int sets, coils, nx, ny, nz;  // of maps, image and k-space
+    int n, planes, c0, x0;        // of the slab
+};
 
 __device__ inline long long first_index() { return (long long)blockIdx.x * blockDim.x + threadIdx.x; }
 __device__ inline long long index_step() { return (long long)gridDim.x * blockDim.x; }
 
-// out[c, v] = sum_s maps[s, c, v] * image[s, v]
-extern "C" __global__ void coil_multiply(
-    const complex64* __restrict__ image, const complex64* __restrict__ maps, complex64* __restrict__ out,
-    long long voxels, int coils, int sets, long long image_set_stride, long long map_set_stride,
-    long long map_coil_stride)
+struct Place { long long slab, volume; };  // of one voxel: in a coil of the buffer, and in a whole volume
+
+// Voxel v of the slab; with shift, the volume is read or written with the halves of y and z exchanged.
+__device__ inline Place place(const Sizes& s, long long v, int shift)
 {
-    for (long long v = first_index(); v < voxels; v += index_step()) {
-        for (int c = 0; c < coils; ++c) {
+    const int z = (int)(v % s.nz);
+    const int y = (int)((v / s.nz) % s.ny);
+    const long long x = v / ((long long)s.nz * s.ny);
+    const int zz = shift ? (z + s.nz / 2) % s.nz : z;
+    const int yy = shift ? (y + s.ny / 2) % s.ny : y;
+    return Place{v, ((s.x0 + x) * s.ny + yy) * s.nz + zz};
+}
+
+__device__ inline long long slab_size(const Sizes& s) { return (long long)s.planes * s.ny * s.nz; }
+__device__ inline long long volume_size(const Sizes& s) { return (long long)s.nx * s.ny * s.nz; }
+
+extern "C" __global__ void expand(
+    const complex64* __restrict__ maps, const complex64* __restrict__ image, complex64* __restrict__ buffer,
+    Sizes s, int shift)
+{
+    const long long slab = slab_size(s), volume = volume_size(s);
+    for (long long v = first_index(); v < slab; v += index_step()) {
+        const Place p = place(s, v, shift);
+        for (int c = 0; c < s.n; ++c) {
             float re = 0.0f, im = 0.0f;
-            for (int s = 0; s < sets; ++s) {
-                const complex64 x = image[s * image_set_stride + v];
-                const complex64 m = maps[s * map_set_stride + c * map_coil_stride + v];
+            for (int i = 0; i < s.sets; ++i) {
+                const complex64 m = maps[((long long)i * s.coils + s.c0 + c) * volume + p.volume];
+                const complex64 x = image[i * volume + p.volume];
                 re += m.re * x.re - m.im * x.im;
                 im += m.re * x.im + m.im * x.re;
             }
-            out[c * voxels + v] = complex64{re, im};
+            buffer[c * slab + p.slab] = complex64{re, im};
         }
     }
 }
 
-// kspace[i] *= mask[i mod plane]; the mask carries the scale of the two unnormalised transforms
-extern "C" __global__ void mask_multiply(
-    complex64* __restrict__ kspace, const float* __restrict__ mask, long long total, long long plane)
+extern "C" __global__ void combine(
+    const complex64* __restrict__ maps, const complex64* __restrict__ buffer, complex64* __restrict__ image,
+    Sizes s, int shift)
 {
-    for (long long i = first_index(); i < total; i += index_step()) {
-        const float m = mask[i % plane];
-        complex64 k = kspace[i];
-        k.re *= m;
-        k.im *= m;
-        kspace[i] = k;
-    }
-}
-
-// out[s, v] = sum_c conj(maps[s, c, v]) * coil_images[c, v]
-extern "C" __global__ void coil_combine(
-    const complex64* __restrict__ coil_images, const complex64* __restrict__ maps, complex64* __restrict__ out,
-    long long voxels, int coils, int sets, long long image_set_stride, long long map_set_stride,
-    long long map_coil_stride)
-{
-    for (long long v = first_index(); v < voxels; v += index_step()) {
-        for (int s = 0; s < sets; ++s) {
+    const long long slab = slab_size(s), volume = volume_size(s);
+    for (long long v = first_index(); v < slab; v += index_step()) {
+        const Place p = place(s, v, shift);
+        for (int i = 0; i < s.sets; ++i) {
             float re = 0.0f, im = 0.0f;
-            for (int c = 0; c < coils; ++c) {
-                const complex64 k = coil_images[c * voxels + v];
-                const complex64 m = maps[s * map_set_stride + c * map_coil_stride + v];
+            for (int c = 0; c < s.n; ++c) {
+                const complex64 m = maps[((long long)i * s.coils + s.c0 + c) * volume + p.volume];
+                const complex64 k = buffer[c * slab + p.slab];
                 re += m.re * k.re + m.im * k.im;
                 im += m.re * k.im - m.im * k.re;
             }
-            out[s * image_set_stride + v] = complex64{re, im};
+            complex64* out = image + i * volume + p.volume;
+            *out = s.c0 == 0 ? complex64{re, im} : complex64{out->re + re, out->im + im};
+        }
+    }
+}
+
+extern "C" __global__ void weigh(
+    complex64* __restrict__ buffer, const float* __restrict__ weights, Sizes s, int per_plane)
+{
+    const long long slab = slab_size(s), plane = (long long)s.ny * s.nz;
+    for (long long v = first_index(); v < slab; v += index_step()) {
+        const float w = weights[per_plane ? s.x0 * plane + v : v % plane];
+        for (int c = 0; c < s.n; ++c) {
+            complex64 k = buffer[c * slab + v];
+            k.re *= w;
+            k.im *= w;
+            buffer[c * slab + v] = k;
+        }
+    }
+}
+
+extern "C" __global__ void store(
+    const complex64* __restrict__ buffer, const bool* __restrict__ mask, complex64* __restrict__ kspace,
+    Sizes s, int per_plane, float scale)
+{
+    const long long slab = slab_size(s), volume = volume_size(s), plane = (long long)s.ny * s.nz;
+    for (long long v = first_index(); v < slab; v += index_step()) {
+        const Place p = place(s, v, 1);
+        const float w = mask[per_plane ? p.volume : p.volume % plane] ? scale : 0.0f;
+        for (int c = 0; c < s.n; ++c) {
+            const complex64 k = buffer[c * slab + p.slab];
+            kspace[(s.c0 + c) * volume + p.volume] = complex64{k.re * w, k.im * w};
+        }
+    }
+}
+
+extern "C" __global__ void load(
+    const complex64* __restrict__ kspace, const bool* __restrict__ mask, complex64* __restrict__ buffer,
+    Sizes s, int per_plane, float scale)
+{
+    const long long slab = slab_size(s), volume = volume_size(s), plane = (long long)s.ny * s.nz;
+    for (long long v = first_index(); v < slab; v += index_step()) {
+        const Place p = place(s, v, 1);
+        const bool kept = mask[per_plane ? p.volume : p.volume % plane];
+        for (int c = 0; c < s.n; ++c) {
+            const complex64 k = kspace[(s.c0 + c) * volume + p.volume];
+            buffer[c * slab + p.slab] = kept ? complex64{k.re * scale, k.im * scale} : complex64{0.0f, 0.0f};
         }
     }
 }

@@ -1,0 +1,98 @@
+"""The steps between a file and a solver keep the forward model consistent and are recorded."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import mrrecon as mr
+from mrrecon import errors, operators
+
+COILS, SHAPE = 5, (12, 20, 18)
+
+
+def draw(rng, *shape):
+    return (rng.standard_normal(shape) + 1j * rng.standard_normal(shape)).astype(np.complex64)
+
+
+@pytest.fixture
+def covariance(rng):
+    a = draw(rng, COILS, COILS)
+    return a @ a.conj().T + COILS * np.eye(COILS)
+
+
+@pytest.fixture
+def scan(rng, covariance):
+    """A scan whose k-space is exactly the maps times an image, undersampled."""
+    maps, image = draw(rng, COILS, *SHAPE), draw(rng, *SHAPE)
+    mask = rng.random(SHAPE[1:]) < 0.5
+    kspace = operators.fft(maps * image, axes=(1, 2, 3)) * mask
+    return mr.Acquisition(kspace, mask, maps=maps, noise_covariance=covariance, reference=image)
+
+
+def residual(scan):
+    """How far the k-space is from the maps times the reference."""
+    model = operators.Sense(scan.maps, scan.mask, readout_domain=scan.domains[0])(np.asarray(scan.reference))
+    return np.linalg.norm(model - scan.kspace) / np.linalg.norm(scan.kspace)
+
+
+def test_every_step_keeps_kspace_equal_to_maps_times_image(scan):
+    assert residual(scan) < 1e-5
+    assert residual(scan.whiten()) < 1e-5
+    assert residual(scan.whiten().compress_coils(3)) < 1e-5
+    assert residual(scan.hybrid()) < 1e-5
+    assert residual(scan.compress_coils(3, "geometric")) < 1e-5
+    assert residual(scan.select_coils([4, 1])) < 1e-5
+    assert residual(scan.undersample(np.tri(*SHAPE[1:], dtype=bool))) < 1e-5
+
+
+def test_whitening_makes_measured_noise_white(scan, rng, covariance):
+    noise = (np.linalg.cholesky(covariance) @ draw(rng, COILS, np.prod(SHAPE)) / np.sqrt(2)).reshape(COILS, *SHAPE)
+    noisy = mr.Acquisition(noise, np.ones(SHAPE[1:], bool), noise_covariance=covariance)
+    white = noisy.whiten()
+    measured = operators.noise_covariance(white.kspace.reshape(COILS, -1))
+    np.testing.assert_allclose(measured, np.eye(COILS), atol=0.1)
+    assert white.is_whitened and white.compress_coils(2).is_whitened and not noisy.is_whitened
+
+
+def test_whitening_without_a_noise_scan_estimates_the_noise_and_says_so(scan, rng):
+    unknown = mr.Acquisition(scan.kspace + draw(rng, COILS, *SHAPE) * scan.mask, scan.mask)
+    white = unknown.whiten()
+    assert white.is_whitened
+    assert white.provenance[-1].settings["source"] == "k-space periphery"
+
+
+def test_steps_are_recorded_and_the_original_is_untouched(scan):
+    before = scan.kspace.copy()
+    after = scan.undersample(np.tri(*SHAPE[1:], dtype=bool)).whiten().compress_coils(2)
+    assert [s.name for s in after.provenance] == ["undersample", "whiten", "compress coils"]
+    assert scan.provenance == ()
+    np.testing.assert_array_equal(scan.kspace, before)
+    with pytest.raises(ValueError, match="read-only"):
+        after.kspace[0, 0, 0, 0] = 1
+
+
+def test_undersampling_keeps_only_samples_that_exist(scan):
+    mask = np.tri(*SHAPE[1:], dtype=bool)
+    kept = scan.undersample(mask)
+    np.testing.assert_array_equal(kept.mask, mask & scan.mask)
+    assert not kept.kspace[:, :, ~kept.mask].any()
+    assert kept.acceleration == pytest.approx(kept.mask.size / kept.mask.sum())
+
+
+def test_undersampling_explains_a_transposed_mask(scan):
+    with pytest.raises(errors.MaskError, match=r"transposed: pass mask\.T"):
+        scan.undersample(np.ones(SHAPE[:0:-1], bool))
+    with pytest.raises(errors.MaskError, match="nothing in common"):
+        scan.undersample(~scan.mask)
+
+
+def test_hybrid_needs_a_fully_sampled_readout(scan, rng):
+    odd = mr.Acquisition(scan.kspace, rng.random(SHAPE) < 0.5)
+    with pytest.raises(errors.MaskError, match="fully sampled readout"):
+        odd.hybrid()
+
+
+def test_selecting_coils_that_do_not_exist_is_refused(scan):
+    with pytest.raises(errors.DataError, match="0 to 4"):
+        scan.select_coils([5])
