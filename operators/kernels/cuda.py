@@ -16,7 +16,6 @@ __all__ = ["combine", "expand", "load", "store", "weigh"]
 
 THREADS = 256
 BLOCKS_PER_PROCESSOR = 16  # the kernels stride over the slab: enough blocks to fill the card, no more
-SIZES = np.dtype([(name, np.int32) for name in ("sets", "coils", "nx", "ny", "nz", "n", "planes", "c0", "x0")])
 
 
 @cache
@@ -38,36 +37,38 @@ def _launch(name: str, buffer: Any, *arguments: Any) -> None:
     kernel((max(1, min(most, -(-voxels // THREADS))),), (THREADS,), arguments)
 
 
-def _sizes(volume: tuple[int, ...], buffer: Any, c: int, x: int, sets: int = 1, coils: int = 1) -> np.void:
-    """Fill the struct Sizes of sense.cu for a slab of a volume (x, y, z)."""
-    return np.array([(sets, coils, *volume, *buffer.shape[:2], c, x)], dtype=SIZES)[0]
+def _sizes(
+    volume: tuple[int, ...], buffer: Any, c: int, x: int, sets: int = 1, coils: int = 1
+) -> tuple[np.int32, ...]:
+    """Sizes of a volume (x, y, z) and of a slab of it, in the order of SIZES in sense.cu."""
+    return tuple(np.int32(n) for n in (sets, coils, *volume, *buffer.shape[:2], c, x))
 
 
 def expand(maps: Any, image: Any, buffer: Any, c: int, x: int, shift: bool) -> None:
     """Write coil images: ``buffer[c] = sum_s maps[s, c] image[s]``."""
     sizes = _sizes(maps.shape[2:], buffer, c, x, *maps.shape[:2])
-    _launch("expand", buffer, maps, image, buffer, sizes, np.int32(shift))
+    _launch("expand", buffer, maps, image, buffer, *sizes, np.int32(shift))
 
 
 def combine(maps: Any, buffer: Any, image: Any, c: int, x: int, shift: bool) -> None:
     """Combine coil images: ``image[s] (+)= sum_c conj(maps[s, c]) buffer[c]``, adding unless c is the first coil."""
     sizes = _sizes(maps.shape[2:], buffer, c, x, *maps.shape[:2])
-    _launch("combine", buffer, maps, buffer, image, sizes, np.int32(shift))
+    _launch("combine", buffer, maps, buffer, image, *sizes, np.int32(shift))
 
 
 def weigh(buffer: Any, weights: Any, x: int) -> None:
     """Multiply the slab by real weights in FFT order: the mask and the scale of the FFTs."""
     sizes = _sizes((weights.shape[0], *buffer.shape[2:]), buffer, 0, x)
-    _launch("weigh", buffer, buffer, weights, sizes, np.int32(weights.shape[0] > 1))
+    _launch("weigh", buffer, buffer, weights, *sizes, np.int32(weights.shape[0] > 1))
 
 
 def store(buffer: Any, mask: Any, kspace: Any, c: int, x: int, scale: float) -> None:
     """Write the slab to centred k-space, scaled, zero where the mask is false."""
     sizes = _sizes(kspace.shape[1:], buffer, c, x)
-    _launch("store", buffer, buffer, mask, kspace, sizes, np.int32(mask.shape[0] > 1), np.float32(scale))
+    _launch("store", buffer, buffer, mask, kspace, *sizes, np.int32(mask.shape[0] > 1), np.float32(scale))
 
 
 def load(kspace: Any, mask: Any, buffer: Any, c: int, x: int, scale: float) -> None:
     """Read the slab from centred k-space, scaled, zero where the mask is false."""
     sizes = _sizes(kspace.shape[1:], buffer, c, x)
-    _launch("load", buffer, kspace, mask, buffer, sizes, np.int32(mask.shape[0] > 1), np.float32(scale))
+    _launch("load", buffer, kspace, mask, buffer, *sizes, np.int32(mask.shape[0] > 1), np.float32(scale))

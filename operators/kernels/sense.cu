@@ -12,6 +12,10 @@ struct Sizes {
     int n, planes, c0, x0;        // of the slab
 };
 
+// Kernels take them one by one (in this order) and gather them.
+#define SIZES int sets, int coils, int nx, int ny, int nz, int n, int planes, int c0, int x0
+#define GATHER const Sizes s = {sets, coils, nx, ny, nz, n, planes, c0, x0}
+
 __device__ inline long long first_index() { return (long long)blockIdx.x * blockDim.x + threadIdx.x; }
 __device__ inline long long index_step() { return (long long)gridDim.x * blockDim.x; }
 
@@ -33,8 +37,9 @@ __device__ inline long long volume_size(const Sizes& s) { return (long long)s.nx
 
 extern "C" __global__ void expand(
     const complex64* __restrict__ maps, const complex64* __restrict__ image, complex64* __restrict__ buffer,
-    Sizes s, int shift)
+    SIZES, int shift)
 {
+    GATHER;
     const long long slab = slab_size(s), volume = volume_size(s);
     for (long long v = first_index(); v < slab; v += index_step()) {
         const Place p = place(s, v, shift);
@@ -53,8 +58,9 @@ extern "C" __global__ void expand(
 
 extern "C" __global__ void combine(
     const complex64* __restrict__ maps, const complex64* __restrict__ buffer, complex64* __restrict__ image,
-    Sizes s, int shift)
+    SIZES, int shift)
 {
+    GATHER;
     const long long slab = slab_size(s), volume = volume_size(s);
     for (long long v = first_index(); v < slab; v += index_step()) {
         const Place p = place(s, v, shift);
@@ -73,8 +79,9 @@ extern "C" __global__ void combine(
 }
 
 extern "C" __global__ void weigh(
-    complex64* __restrict__ buffer, const float* __restrict__ weights, Sizes s, int per_plane)
+    complex64* __restrict__ buffer, const float* __restrict__ weights, SIZES, int per_plane)
 {
+    GATHER;
     const long long slab = slab_size(s), plane = (long long)s.ny * s.nz;
     for (long long v = first_index(); v < slab; v += index_step()) {
         const float w = weights[per_plane ? s.x0 * plane + v : v % plane];
@@ -89,8 +96,9 @@ extern "C" __global__ void weigh(
 
 extern "C" __global__ void store(
     const complex64* __restrict__ buffer, const bool* __restrict__ mask, complex64* __restrict__ kspace,
-    Sizes s, int per_plane, float scale)
+    SIZES, int per_plane, float scale)
 {
+    GATHER;
     const long long slab = slab_size(s), volume = volume_size(s), plane = (long long)s.ny * s.nz;
     for (long long v = first_index(); v < slab; v += index_step()) {
         const Place p = place(s, v, 1);
@@ -104,8 +112,9 @@ extern "C" __global__ void store(
 
 extern "C" __global__ void load(
     const complex64* __restrict__ kspace, const bool* __restrict__ mask, complex64* __restrict__ buffer,
-    Sizes s, int per_plane, float scale)
+    SIZES, int per_plane, float scale)
 {
+    GATHER;
     const long long slab = slab_size(s), volume = volume_size(s), plane = (long long)s.ny * s.nz;
     for (long long v = first_index(); v < slab; v += index_step()) {
         const Place p = place(s, v, 1);

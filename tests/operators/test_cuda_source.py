@@ -33,10 +33,6 @@ SETS, COILS, SHAPE = 2, 5, (6, 7, 4)
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 
 
-class Sizes(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_int) for name in cuda.SIZES.names]  # noqa: RUF012
-
-
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
     source = Path(next(iter(kernels.__path__)), "sense.cu").read_text()
@@ -56,8 +52,6 @@ def run_here(library, monkeypatch):
         if isinstance(a, np.ndarray):
             assert a.flags.c_contiguous
             return ctypes.c_void_p(a.ctypes.data)
-        if isinstance(a, np.void):
-            return Sizes(*(int(n) for n in a))
         return {np.int32: ctypes.c_int, np.float32: ctypes.c_float}[type(a)](a)
 
     def launch(name, buffer, *arguments):
