@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mrrecon.errors import MissingDependencyError, MRReconError
 
-__all__ = ["demo"]
+__all__ = ["demo", "find_template"]
 
 # The MNI152 1 mm T1 template that the PyPI package nilearn carries (found without importing nilearn).
 TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
@@ -36,7 +36,7 @@ def demo(output: list[str] | None = None, accel: float = 8.0, voxel: float = 2.0
     folder = Path(output[0] if output else "demo_output")
     folder.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
-    _run("simulate", _find_template(), "-o", folder / "scan.h5", "--voxel", voxel, "--seed", seed)
+    _run("simulate", find_template(), "-o", folder / "scan.h5", "--voxel", voxel, "--seed", seed)
     results = {}
     for method in METHODS:
         files = [folder / f"{method}{suffix}" for suffix in (".h5", ".nii.gz")]
@@ -49,7 +49,8 @@ def demo(output: list[str] | None = None, accel: float = 8.0, voxel: float = 2.0
     print(f"\nvolumes and {picture} written in {time.perf_counter() - start:.0f} s")
 
 
-def _find_template() -> Path:
+def find_template() -> Path:
+    """Path of the MNI152 head inside the installed nilearn."""
     spec = importlib.util.find_spec("nilearn")
     if spec is None or not spec.submodule_search_locations:
         raise MissingDependencyError(
