@@ -1,9 +1,11 @@
-"""The encoding engine: coil sensitivities, centred FFT and sampling mask of a Cartesian scan, fused slab by slab.
+"""The encoding engine: coil sensitivities, centred FFT and sampling mask of a Cartesian scan, fused slab by
+slab.
 
-The model is ``y_c = M F sum_s S_{s,c} x_s``. When the mask leaves the readout x alone, its FFT is unitary and cancels in the
-normal operator, and the problem falls apart into planes of x: each plane goes through coil multiply, 2D FFT,
-mask, inverse 2D FFT and coil combine while it is in the cache. The normal operator needs no shifts either:
-``F^H diag(m) F`` is a circular convolution, which commutes with them; only the mask is put into FFT order, once.
+The model is ``y_c = M F sum_s S_{s,c} x_s``. When the mask leaves the readout x alone, its FFT is unitary and
+cancels in the normal operator, and the problem falls apart into planes of x: each plane goes through coil
+multiply, 2D FFT, mask, inverse 2D FFT and coil combine while it is in the cache. The normal operator needs no
+shifts either: ``F^H diag(m) F`` is a circular convolution, which commutes with them; only the mask is put
+into FFT order, once.
 
 References
 ----------
@@ -19,7 +21,6 @@ from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
-
 from mrrecon.operators.backend import as_array, as_kind, get_array_module, num_threads, writeable_view
 from mrrecon.operators.errors import DataError, MaskError, ShapeError
 from mrrecon.operators.fourier import InPlaceFFT, fft, ifft
@@ -39,8 +40,8 @@ class CartesianEncoding:
     Parameters
     ----------
     maps
-        Coil sensitivity maps ``(coils, x, y, z)``, or ``(sets, coils, x, y, z)`` for several sets; NumPy, CuPy or torch.
-        Their device is the device of the plan.
+        Coil sensitivity maps ``(coils, x, y, z)``, or ``(sets, coils, x, y, z)`` for several sets; NumPy,
+        CuPy or torch. Their device is the device of the plan.
     mask
         Sampling pattern, bool, ``(y, z)`` or ``(x, y, z)``, centred.
     readout_domain
@@ -61,8 +62,8 @@ class CartesianEncoding:
 
     Notes
     -----
-    Computes in single precision. Images and k-space may be NumPy, CuPy or torch on the device of the maps; the result
-    is of the kind given. One plan may be used from several threads at once.
+    Computes in single precision. Images and k-space may be NumPy, CuPy or torch on the device of the maps;
+    the result is of the kind given. One plan may be used from several threads at once.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class CartesianEncoding:
         m = as_array(maps)
         if m.ndim not in (4, 5) or 0 in m.shape:
             raise ShapeError(
-                f"Sense: maps must have the axes (coils, x, y, z) or (sets, coils, x, y, z), none of them empty; "
+                "Sense: maps must have the axes (coils, x, y, z) or (sets, coils, x, y, z), none empty; "
                 f"got shape {m.shape}."
             )
         self.xp: ModuleType = get_array_module(m)
@@ -96,7 +97,7 @@ class CartesianEncoding:
         self._make_scratch()
 
     def _make_scratch(self) -> None:
-        """Decide how much of the problem is in flight at once, and how its FFTs are planned (on first use)."""
+        """Decide how much of the problem is in flight at once; FFT plans are made on first use."""
         xp, (coils, nx, ny, nz) = self.xp, self.oshape
         if xp is np:  # one plane of one coil per thread stays in the second-level cache
             self._step, self._chunk, self._workers = 1, 1, self.threads or num_threads()
@@ -111,7 +112,8 @@ class CartesianEncoding:
 
     def __repr__(self) -> str:
         masked = "(y, z)" if self.mask.shape[0] == 1 else "(x, y, z)"
-        return f"CartesianEncoding({self.ishape} -> {self.oshape}, mask {masked}, readout in {self.readout_domain})"
+        readout = f"readout in {self.readout_domain}"
+        return f"CartesianEncoding({self.ishape} -> {self.oshape}, mask {masked}, {readout})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         maps = self.maps.reshape(*self.ishape[:-3], *self.oshape)
@@ -143,9 +145,9 @@ class CartesianEncoding:
 
         def slab(work: InPlaceFFT, x: int) -> None:
             for c in range(0, self.oshape[0], self._chunk):
-                k.expand(self.maps, a, work.buffer, c, x, True)
-                work.forward()
-                k.store(work.buffer, self._plane_mask, out, c, x, scale)
+                k.expand(self.maps, a, work.storage, c, x, True)
+                work.transform()
+                k.store(work.storage, self._plane_mask, out, c, x, scale)
 
         self._each_slab(slab)
         if self.readout_domain == "kspace":
@@ -182,14 +184,16 @@ class CartesianEncoding:
         return as_kind(out.reshape(self.ishape), kspace)
 
     def normal(self, image: Any, out: Any = None) -> Any:
-        """Apply the normal operator, ``adjoint(forward(image))``, without ever holding the k-space of all coils.
+        """Apply the normal operator, ``adjoint(forward(image))``, without ever holding the k-space of all
+        coils.
 
         Parameters
         ----------
         image
             ``(x, y, z)`` or ``(sets, x, y, z)``; NumPy, CuPy or torch.
         out
-            Where to write the result: ``complex64``, contiguous, of the shape and kind of `image`, not `image` itself.
+            Where to write the result: ``complex64``, contiguous, of the shape and kind of `image`, not
+            `image` itself.
 
         Returns
         -------
@@ -198,12 +202,13 @@ class CartesianEncoding:
         Raises
         ------
         ShapeError, DataError
-            If the image does not fit the maps, is on another device or is not numeric, or if `out` does not fit.
+            If the image does not fit the maps, is on another device or is not numeric, or if `out` does not
+            fit.
         """
         return self.normal_energy(image, out)[0]
 
     def normal_energy(self, image: Any, out: Any = None) -> tuple[Any, float]:
-        """Apply the normal operator N and return ``(N x, <x, N x>)``: what one step of conjugate gradients needs."""
+        """Apply the normal operator N; return ``(N x, <x, N x>)``, what conjugate gradients need."""
         a = self._as_image(image)
         result = self._check_out(out, a)
         if self._volume and self.xp is np:
@@ -215,10 +220,12 @@ class CartesianEncoding:
         return out, real_dot(a, result)
 
     def lipschitz(self) -> float:
-        """Upper bound of the largest eigenvalue of the normal operator: that of ``S^H S``, the largest over all voxels.
+        """Upper bound of the largest eigenvalue of the normal operator: that of ``S^H S``, the largest over
+        all voxels.
 
-        Mask and FFT cannot increase a norm, so the bound holds for every mask; it is reached, to a few per cent, as soon
-        as a calibration region is sampled. For several sets, the eigenvalue is bounded by Gershgorin's circles.
+        Mask and FFT cannot increase a norm, so the bound holds for every mask; it is reached, to a few per
+        cent, as soon as a calibration region is sampled. For several sets, the eigenvalue is bounded by
+        Gershgorin's circles.
         """
         xp, bound = self.xp, 0.0
         for x in range(self.oshape[1]):
@@ -234,21 +241,21 @@ class CartesianEncoding:
         return 1 / math.sqrt(self.oshape[2] * self.oshape[3])
 
     def _each_slab(self, body: Callable[[InPlaceFFT, int], None]) -> None:
-        """Call ``body(scratch, first plane)`` for slabs that cover x; on a GPU the last one may overlap its neighbour."""
+        """Call ``body(scratch, first plane)`` for slabs that cover x; on a GPU the last two may overlap."""
         nx, step = self.oshape[1], self._step
         run_slabs(
             -(-nx // step), lambda i, work: body(work, min(i * step, nx - step)), self._slabs, self._workers
         )
 
     def _combine_planes(self, data: Any, first: int, out: Any) -> None:
-        """Combine k-space in hybrid space into `out`: the coils of `data`, of which the first is coil `first`."""
+        """Combine hybrid k-space into `out`: the coils of `data`, of which the first is coil `first`."""
         k, scale = self._kernels, self._plane_scale
 
         def slab(work: InPlaceFFT, x: int) -> None:
             for c in range(0, data.shape[0], self._chunk):
-                k.load(data, self._plane_mask, work.buffer, c, x, scale)
-                work.inverse()
-                k.combine(self.maps, work.buffer, out, first + c, x, True)
+                k.load(data, self._plane_mask, work.storage, c, x, scale)
+                work.transform()
+                k.combine(self.maps, work.storage, out, first + c, x, True)
 
         data = writeable_view(data) if self.xp is np else data
         self._each_slab(slab)
@@ -258,11 +265,11 @@ class CartesianEncoding:
 
         def slab(work: InPlaceFFT, x: int) -> None:
             for c in range(0, self.oshape[0], work.buffer.shape[0]):
-                k.expand(self.maps, a, work.buffer, c, x, False)
-                work.forward()
-                k.weigh(work.buffer, self._weights, x)
-                work.inverse()
-                k.combine(self.maps, work.buffer, out, c, x, False)
+                k.expand(self.maps, a, work.storage, c, x, False)
+                work.transform()
+                k.weigh(work.storage, self._weights, x)
+                work.transform()
+                k.combine(self.maps, work.storage, out, c, x, False)
 
         if self._volume:
             run_slabs(1, lambda _, work: slab(work, 0), self._volumes, 1)
@@ -270,28 +277,28 @@ class CartesianEncoding:
             self._each_slab(slab)
 
     def _normal_by_lines(self, a: Any, out: Any) -> None:
-        """Full 3D on the CPU, coil by coil: planes of x through the cache, then lines along x, then planes again."""
+        """Full 3D on the CPU, coil by coil: planes through the cache, lines along x, planes again."""
         k, (coils, nx, ny, nz) = self._kernels, self.oshape
         volume = np.empty((nx, ny, nz), dtype=np.complex64)
 
         def line(y: int, work: InPlaceFFT) -> None:
             work.buffer[...] = volume[:, y]
-            work.forward()
-            work.buffer *= self._weights[:, y]
-            work.inverse()
+            work.transform()
+            np.multiply(work.buffer.conj(), self._weights[:, y], out=work.buffer)
+            work.transform()
             volume[:, y] = work.buffer
 
         for c in range(coils):
 
             def forward(work: InPlaceFFT, x: int, c: int = c) -> None:
-                k.expand(self.maps, a, work.buffer, c, x, False)
-                work.forward()
+                k.expand(self.maps, a, work.storage, c, x, False)
+                work.transform()
                 volume[x] = work.buffer[0, 0]
 
             def inverse(work: InPlaceFFT, x: int, c: int = c) -> None:
                 work.buffer[0, 0] = volume[x]
-                work.inverse()
-                k.combine(self.maps, work.buffer, out, c, x, False)
+                work.transform()
+                k.combine(self.maps, work.storage, out, c, x, False)
 
             self._each_slab(forward)
             run_slabs(ny, line, self._lines, self._workers)
@@ -303,11 +310,12 @@ class CartesianEncoding:
         return self._as_complex64(as_array(image), "image", self.ishape).reshape(-1, *self.oshape[1:])
 
     def _as_complex64(self, a: Any, name: str, expected: tuple[int, ...] | None = None) -> Any:
-        """View or convert an operand for the kernels: right shape, device and dtype, contiguous, writeable flag set."""
+        """View or convert an operand for the kernels: its shape, device and dtype checked, contiguous."""
         if get_array_module(a) is not self.xp:
             here, there = ("a GPU", "the CPU") if self.xp is np else ("the CPU", "a GPU")
             raise DataError(
-                f"Sense: {name} is on {here}, the maps are on {there}; move one of them with operators.backend.to_device."
+                f"Sense: {name} is on {here}, the maps are on {there}; "
+                "move one of them with operators.backend.to_device."
             )
         if expected is not None and a.shape != expected:
             raise ShapeError(
@@ -348,7 +356,8 @@ class CartesianEncoding:
         if m.shape not in (plane, volume):
             hint = "; transpose it?" if m.shape in (plane[::-1], volume[::-1]) else ""
             raise MaskError(
-                f"Sense: mask has shape {m.shape}, maps expect (y, z) = {plane} or (x, y, z) = {volume}{hint or '.'}"
+                f"Sense: mask has shape {m.shape}, maps expect (y, z) = {plane} "
+                f"or (x, y, z) = {volume}{hint or '.'}"
             )
         m = self.xp.asarray(m)
         if m.dtype != bool and not bool(((m == 0) | (m == 1)).all()):

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-
 from mrrecon.operators.backend import get_array_module, num_threads
 from mrrecon.operators.errors import ShapeError
 from mrrecon.operators.parallel import ScratchPool, run_slabs
@@ -18,7 +17,7 @@ _nothing: ScratchPool[None] = ScratchPool(lambda: None)
 
 
 def real_dot(a: Any, b: Any) -> float:
-    """Real part of the inner product <a, b> of two arrays of one shape (NumPy or CuPy), summed in double precision."""
+    """Real part of the inner product <a, b> of two arrays of one shape, NumPy or CuPy."""
     _same_shape(a=a, b=b)
     flat = _flat(a, b)
     if flat is None:

@@ -15,6 +15,6 @@ def encoding_kernels(xp: ModuleType) -> ModuleType:
         from mrrecon.operators.kernels import cpu
 
         return cpu
-    from mrrecon.operators.kernels import reference
+    from mrrecon.operators.kernels import cuda
 
-    return reference
+    return cuda

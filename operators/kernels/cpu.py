@@ -1,7 +1,9 @@
-"""The kernels of the encoding engine for the CPU, by numba; same calls as :mod:`mrrecon.operators.kernels.reference`.
+"""The kernels of the encoding engine for the CPU, by numba; the calls of
+:mod:`mrrecon.operators.kernels.reference`.
 
-One pass over the slab each, no temporaries, the GIL released. All arrays are C-contiguous (no strided views), so
-that each kernel is compiled once.
+One pass over the slab each, no temporaries, the GIL released. All arrays are C-contiguous (no strided views),
+so that each kernel is compiled once. The flat vector kernels at the end serve
+:mod:`mrrecon.operators.linalg`.
 """
 
 from __future__ import annotations
@@ -16,112 +18,118 @@ _jit = numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"
 
 
 @_jit
-def _multiply(out, a, b):
-    for i in range(out.size):
-        out[i] = a[i] * b[i]
+def _expand_row(row, m, v, add):
+    """Write (or add) m v."""
+    if add:
+        for i in range(row.size):
+            row[i] += m[i] * v[i]
+    else:
+        for i in range(row.size):
+            row[i] = m[i] * v[i]
 
 
 @_jit
-def _multiply_add(out, a, b):
-    for i in range(out.size):
-        out[i] += a[i] * b[i]
-
-
-@_jit
-def _conj_multiply(out, a, b):
-    for i in range(out.size):
-        out[i] = a[i].conjugate() * b[i]
-
-
-@_jit
-def _conj_multiply_add(out, a, b):
-    for i in range(out.size):
-        out[i] += a[i].conjugate() * b[i]
+def _combine_row(v, m, row, add):
+    """Write (or add) the conjugate of m row."""
+    if add:
+        for i in range(v.size):
+            v[i] += (m[i] * row[i]).conjugate()
+    else:
+        for i in range(v.size):
+            v[i] = (m[i] * row[i]).conjugate()
 
 
 @_jit
 def expand(maps, image, buffer, c, x, shift):
-    coils, planes, ny, nz = buffer.shape
-    hy, hz = (ny // 2, nz // 2) if shift else (0, 0)
-    cut = nz - hz
-    for i in range(coils):
-        for j in range(planes):
+    """Write coil images; see reference."""
+    sets, _, _, ny, nz = maps.shape
+    hy, cut = (ny // 2, nz - nz // 2) if shift else (0, nz)
+    for i in range(buffer.shape[0]):
+        for j in range(buffer.shape[1]):
             for y in range(ny):
                 yy = y + hy if y + hy < ny else y + hy - ny
-                row = buffer[i, j, y]
-                for s in range(maps.shape[0]):
+                row = buffer[i, j, y, :nz]
+                for s in range(sets):
                     m, v = maps[s, c + i, x + j, yy], image[s, x + j, yy]
-                    if s == 0:
-                        _multiply(row[:cut], m[hz:], v[hz:])
-                        _multiply(row[cut:], m[:hz], v[:hz])
+                    if shift:
+                        _expand_row(row[:cut], m[nz - cut :], v[nz - cut :], s > 0)
+                        _expand_row(row[cut:], m[: nz - cut], v[: nz - cut], s > 0)
                     else:
-                        _multiply_add(row[:cut], m[hz:], v[hz:])
-                        _multiply_add(row[cut:], m[:hz], v[:hz])
+                        _expand_row(row, m, v, s > 0)
 
 
 @_jit
 def combine(maps, buffer, image, c, x, shift):
-    coils, planes, ny, nz = buffer.shape
-    hy, hz = (ny // 2, nz // 2) if shift else (0, 0)
-    cut = nz - hz
-    for i in range(coils):
-        for j in range(planes):
+    """Combine coil images; see reference."""
+    sets, _, _, ny, nz = maps.shape
+    hy, cut = (ny // 2, nz - nz // 2) if shift else (0, nz)
+    for i in range(buffer.shape[0]):
+        for j in range(buffer.shape[1]):
             for y in range(ny):
                 yy = y + hy if y + hy < ny else y + hy - ny
-                row = buffer[i, j, y]
-                for s in range(maps.shape[0]):
+                row = buffer[i, j, y, :nz]
+                for s in range(sets):
                     m, v = maps[s, c + i, x + j, yy], image[s, x + j, yy]
-                    if c + i == 0:
-                        _conj_multiply(v[hz:], m[hz:], row[:cut])
-                        _conj_multiply(v[:hz], m[:hz], row[cut:])
+                    if shift:
+                        _combine_row(v[nz - cut :], m[nz - cut :], row[:cut], c + i > 0)
+                        _combine_row(v[: nz - cut], m[: nz - cut], row[cut:], c + i > 0)
                     else:
-                        _conj_multiply_add(v[hz:], m[hz:], row[:cut])
-                        _conj_multiply_add(v[:hz], m[:hz], row[cut:])
+                        _combine_row(v, m, row, c + i > 0)
 
 
 @_jit
 def weigh(buffer, weights, x):
-    coils, planes, ny, nz = buffer.shape
-    for i in range(coils):
-        for j in range(planes):
-            w = weights[0 if weights.shape[0] == 1 else x + j].reshape(-1)
-            row = buffer[i, j].reshape(-1)
-            for k in range(row.size):
-                row[k] = row[k] * w[k]
+    """Multiply by weights and conjugate; see reference."""
+    ny, nz = weights.shape[1:]
+    for i in range(buffer.shape[0]):
+        for j in range(buffer.shape[1]):
+            plane = weights[0 if weights.shape[0] == 1 else x + j]
+            for y in range(ny):
+                row, w = buffer[i, j, y], plane[y]
+                for z in range(nz):
+                    row[z] = row[z].conjugate() * w[z]
+
+
+@_jit
+def _store_row(out, row, keep, factor):
+    for i in range(out.size):
+        out[i] = row[i] * factor if keep[i] else 0
 
 
 @_jit
 def store(buffer, mask, kspace, c, x, scale):
-    coils, planes, ny, nz = buffer.shape
-    hy, hz = ny // 2, nz // 2
-    factor = np.float32(scale)
-    for i in range(coils):
-        for j in range(planes):
-            p = 0 if mask.shape[0] == 1 else x + j
+    """Write to centred k-space; see reference."""
+    ny, nz = mask.shape[1:]
+    hy, cut, factor = ny // 2, nz - nz // 2, np.float32(scale)
+    for i in range(buffer.shape[0]):
+        for j in range(buffer.shape[1]):
+            plane = mask[0 if mask.shape[0] == 1 else x + j]
             for y in range(ny):
                 yy = y + hy if y + hy < ny else y + hy - ny
-                row, keep, out = buffer[i, j, y], mask[p, yy], kspace[c + i, x + j, yy]
-                for z in range(nz - hz):
-                    out[z + hz] = row[z] * factor if keep[z + hz] else 0
-                for z in range(hz):
-                    out[z] = row[z + nz - hz] * factor if keep[z] else 0
+                row, keep, out = buffer[i, j, y, :nz], plane[yy], kspace[c + i, x + j, yy]
+                _store_row(out[nz - cut :], row[:cut], keep[nz - cut :], factor)
+                _store_row(out[: nz - cut], row[cut:], keep[: nz - cut], factor)
+
+
+@_jit
+def _load_row(row, data, keep, factor):
+    for i in range(row.size):
+        row[i] = data[i].conjugate() * factor if keep[i] else 0
 
 
 @_jit
 def load(kspace, mask, buffer, c, x, scale):
-    coils, planes, ny, nz = buffer.shape
-    hy, hz = ny // 2, nz // 2
-    factor = np.float32(scale)
-    for i in range(coils):
-        for j in range(planes):
-            p = 0 if mask.shape[0] == 1 else x + j
+    """Read from centred k-space, conjugated; see reference."""
+    ny, nz = mask.shape[1:]
+    hy, cut, factor = ny // 2, nz - nz // 2, np.float32(scale)
+    for i in range(buffer.shape[0]):
+        for j in range(buffer.shape[1]):
+            plane = mask[0 if mask.shape[0] == 1 else x + j]
             for y in range(ny):
                 yy = y + hy if y + hy < ny else y + hy - ny
-                row, keep, data = buffer[i, j, y], mask[p, yy], kspace[c + i, x + j, yy]
-                for z in range(nz - hz):
-                    row[z] = data[z + hz] * factor if keep[z + hz] else 0
-                for z in range(hz):
-                    row[z + nz - hz] = data[z] * factor if keep[z] else 0
+                row, keep, data = buffer[i, j, y, :nz], plane[yy], kspace[c + i, x + j, yy]
+                _load_row(row[:cut], data[nz - cut :], keep[nz - cut :], factor)
+                _load_row(row[cut:], data[: nz - cut], keep[: nz - cut], factor)
 
 
 @_jit
@@ -136,8 +144,7 @@ def real_dot(a, b):
 @_jit
 def update(x, r, p, q, alpha):
     """``x += alpha p; r -= alpha q`` over flat arrays; returns the new ``|r|^2``."""
-    step = np.float32(alpha)
-    total = np.float32(0)
+    step, total = np.float32(alpha), np.float32(0)
     for i in range(x.size):
         x[i] += step * p[i]
         new = r[i] - step * q[i]

@@ -1,7 +1,7 @@
 """The kernels of the encoding engine for CuPy arrays: sense.cu, with the calls of :mod:`reference`.
 
-Image, maps, k-space and buffer are contiguous ``complex64``, mask ``bool``, weights ``float32``, all on the current
-device; the engine sees to that.
+Image, maps, k-space and buffer are contiguous ``complex64``, mask ``bool``, weights ``float32``, all on the
+current device; the engine sees to that.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ def expand(maps: Any, image: Any, buffer: Any, c: int, x: int, shift: bool) -> N
 
 
 def combine(maps: Any, buffer: Any, image: Any, c: int, x: int, shift: bool) -> None:
-    """Combine coil images: ``image[s] (+)= sum_c conj(maps[s, c]) buffer[c]``, adding unless c is the first coil."""
+    """Combine ``v = conj(buffer)``: ``image[s] (+)= sum_c conj(maps[s, c]) v[c]``, adding unless c = 0."""
     sizes = _sizes(maps.shape[2:], buffer, c, x, *maps.shape[:2])
     _launch("combine", buffer, maps, buffer, image, *sizes, np.int32(shift))
 
 
 def weigh(buffer: Any, weights: Any, x: int) -> None:
-    """Multiply the slab by real weights in FFT order: the mask and the scale of the FFTs."""
+    """Conjugate the slab and multiply it by real weights in FFT order: the mask and the scale of the FFTs."""
     sizes = _sizes((weights.shape[0], *buffer.shape[2:]), buffer, 0, x)
     _launch("weigh", buffer, buffer, weights, *sizes, np.int32(weights.shape[0] > 1))
 
@@ -69,6 +69,6 @@ def store(buffer: Any, mask: Any, kspace: Any, c: int, x: int, scale: float) -> 
 
 
 def load(kspace: Any, mask: Any, buffer: Any, c: int, x: int, scale: float) -> None:
-    """Read the slab from centred k-space, scaled, zero where the mask is false."""
+    """Read the slab from centred k-space, scaled, zero where the mask is false, conjugated."""
     sizes = _sizes(kspace.shape[1:], buffer, c, x)
     _launch("load", buffer, kspace, mask, buffer, *sizes, np.int32(mask.shape[0] > 1), np.float32(scale))

@@ -3,7 +3,8 @@
 //
 // maps (sets, coils, x, y, z), image (sets, x, y, z), kspace (coils, x, y, z), whole arrays, C order. buffer is the slab
 // (n, planes, y, z) that starts at coil c0 and plane x0. weights and mask are (1, y, z) or (x, y, z). One thread a voxel of
-// the slab, consecutive threads along z: every access but the halves' seam is coalesced.
+// the slab, consecutive threads along z: every access but the halves' seam is coalesced. weigh, load and combine
+// conjugate, because a forward FFT does the work of the inverse; see reference.py.
 
 struct __align__(8) complex64 { float re, im; };
 
@@ -69,8 +70,8 @@ extern "C" __global__ void combine(
             for (int c = 0; c < s.n; ++c) {
                 const complex64 m = maps[((long long)i * s.coils + s.c0 + c) * volume + p.volume];
                 const complex64 k = buffer[c * slab + p.slab];
-                re += m.re * k.re + m.im * k.im;
-                im += m.re * k.im - m.im * k.re;
+                re += m.re * k.re - m.im * k.im;
+                im -= m.re * k.im + m.im * k.re;
             }
             complex64* out = image + i * volume + p.volume;
             *out = s.c0 == 0 ? complex64{re, im} : complex64{out->re + re, out->im + im};
@@ -88,7 +89,7 @@ extern "C" __global__ void weigh(
         for (int c = 0; c < s.n; ++c) {
             complex64 k = buffer[c * slab + v];
             k.re *= w;
-            k.im *= w;
+            k.im *= -w;
             buffer[c * slab + v] = k;
         }
     }
@@ -121,7 +122,7 @@ extern "C" __global__ void load(
         const bool kept = mask[per_plane ? p.volume : p.volume % plane];
         for (int c = 0; c < s.n; ++c) {
             const complex64 k = kspace[(s.c0 + c) * volume + p.volume];
-            buffer[c * slab + p.slab] = kept ? complex64{k.re * scale, k.im * scale} : complex64{0.0f, 0.0f};
+            buffer[c * slab + p.slab] = kept ? complex64{k.re * scale, -k.im * scale} : complex64{0.0f, 0.0f};
         }
     }
 }

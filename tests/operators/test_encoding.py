@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import pickle
-
 import numpy as np
 import pytest
-
 from mrrecon.operators.encoding import CartesianEncoding
-from mrrecon.operators.errors import DataError, MaskError, ShapeError
 
 
 def complex_normal(rng, shape):
