@@ -1,0 +1,177 @@
+"""BART's pair of files: ``.hdr`` with the dimensions as text, ``.cfl`` with complex64 in Fortran order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from mrrecon.acquisition import Acquisition, Step
+from mrrecon.errors import FileFormatError, OutputError, ShapeError
+from mrrecon.io.atomic import atomic_path
+from mrrecon.io.checks import array_bytes, require_input, require_memory, size_text
+from mrrecon.io.lazy import MemmapArray
+from mrrecon.io.registry import Format
+from mrrecon.operators.backend import to_numpy
+from mrrecon.reconstruction import Reconstruction
+
+__all__ = ["FORMAT", "can_read", "read", "read_array", "write", "write_array"]
+
+_MAX_AXES = 16
+
+
+def _pair(path: Path) -> tuple[Path, Path]:
+    base = path.with_suffix("") if path.suffix in (".cfl", ".hdr") else path
+    return base.with_name(base.name + ".hdr"), base.with_name(base.name + ".cfl")
+
+
+def can_read(path: Path) -> bool:
+    """Whether this is one of a pair name.hdr / name.cfl."""
+    header, data = _pair(path)
+    return path.suffix in (".cfl", ".hdr") and header.is_file() and data.is_file()
+
+
+def _dimensions(path: Path) -> tuple[Path, tuple[int, ...]]:
+    """Check the pair and return the data file and its dimensions, trailing ones dropped."""
+    header, data = _pair(path)
+    for half in (header, data):
+        require_input(half)
+    lines = header.read_bytes()[:65536].decode("ascii", "replace").splitlines()
+    at = next((i for i, line in enumerate(lines) if line.strip().lower() == "# dimensions"), None)
+    words = lines[at + 1].split() if at is not None and at + 1 < len(lines) else []
+    if (
+        not words
+        or len(words) > 4 * _MAX_AXES
+        or not all(w.isascii() and w.isdigit() and len(w) < 12 for w in words)
+    ):
+        raise FileFormatError(
+            f"{header} is not a BART header: expected a line '# Dimensions' followed by a line of positive "
+            "integers."
+        )
+    shape = [int(w) for w in words]
+    if min(shape) < 1:
+        raise FileFormatError(f"{header} has a dimension of 0 in {shape}; there is nothing to read.")
+    while len(shape) > 1 and shape[-1] == 1:
+        shape.pop()
+    need, have = array_bytes(tuple(shape)), data.stat().st_size
+    if need != have:
+        state = "truncated" if have < need else "longer than its header says"
+        raise FileFormatError(
+            f"{data} is {state}: {header.name} says {'x'.join(map(str, shape))} complex numbers "
+            f"({size_text(need)}), "
+            f"the file has {size_text(have)}; copy both files again."
+        )
+    return data, tuple(shape)
+
+
+def read_array(path: str | Path) -> np.ndarray:
+    """Read any cfl array (maps, mask, image) in the toolkit's axis order.
+
+    BART's (x, y, z) is returned as it is, (x, y, z, coils) as (coils, x, y, z), (x, y, z, coils, sets) as
+    (sets, coils, x, y, z).
+    """
+    data, shape = _dimensions(Path(path))
+    if len(shape) > 5:
+        raise ShapeError(
+            f"{data} has the BART dimensions {shape}; only the first five (x, y, z, coils, maps) are used."
+        )
+    require_memory(array_bytes(shape), f"Reading {data}")
+    stored = np.fromfile(data, "<c8").reshape(shape, order="F")
+    spatial = (*shape, 1, 1)[:3]
+    if len(shape) <= 3:
+        return np.ascontiguousarray(stored.reshape(spatial, order="F"))
+    return np.ascontiguousarray(stored.transpose(*range(len(shape) - 1, 2, -1), 0, 1, 2))
+
+
+def read(
+    path: Path,
+    *,
+    mask: str | Path | None = None,
+    voxel_size: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    hybrid: bool = False,
+) -> Acquisition:
+    """Read k-space with the BART dimensions (x, y, z, coils), x being the readout.
+
+    Parameters
+    ----------
+    path
+        Either file of the pair.
+    mask
+        Sampling pattern file; by default a (y, z) position counts as sampled where any sample of it is not
+        zero, as in BART.
+    voxel_size
+        Voxel edges in mm (x, y, z); the format does not store them.
+    hybrid
+        Whether x has been inverse transformed already.
+    """
+    data, shape = _dimensions(path)
+    if len(shape) > 4:
+        raise FileFormatError(
+            f"{data} has the BART dimensions {shape}; expected (x, y, z, coils): "
+            "select one map, echo or time with 'bart slice' first."
+        )
+    x, y, z, coils = (*shape, 1, 1, 1)[:4]
+    kspace = MemmapArray(data, (coils, x, y, z), source_shape=(x, y, z, coils), order="F", axes=(3, 0, 1, 2))
+    if mask is not None:
+        from mrrecon.io.masks import read_mask
+
+        pattern = read_mask(mask)
+        source = str(mask)
+    else:
+        pattern = np.zeros((y, z), bool)
+        step = max(1, 2**26 // (8 * y * z))
+        for coil in range(coils):
+            for start in range(0, x, step):
+                pattern |= (kspace[coil, start : start + step] != 0).any(axis=0)
+        source = "non-zero samples"
+        if not pattern.any():
+            raise FileFormatError(f"{data} holds only zeros; there is no sample to reconstruct from.")
+    return Acquisition(
+        kspace=kspace,
+        mask=pattern,
+        voxel_size=voxel_size,
+        domains=("image" if hybrid else "kspace", "kspace", "kspace"),
+        provenance=(Step("read", {"format": FORMAT.name, "path": str(data), "mask": source}),),
+    )
+
+
+def write_array(array: np.ndarray, path: str | Path) -> Path:
+    """Write an array that has the toolkit's axis order, the inverse of :func:`read_array`."""
+    a = np.asarray(to_numpy(array))
+    if a.ndim not in (2, 3, 4, 5):
+        raise ShapeError(
+            f"An array of shape {a.shape} has no place in BART's axes; expected two to five axes."
+        )
+    if a.ndim == 2:  # a (y, z) mask
+        a = a[None]
+    order = (*range(a.ndim - 3, a.ndim), *range(a.ndim - 4, -1, -1))
+    stored = a.transpose(order)
+    header, data = _pair(Path(path))
+    dims = [*stored.shape, *[1] * (_MAX_AXES - stored.ndim)]
+    with atomic_path(data) as temporary_data, atomic_path(header) as temporary_header:
+        with temporary_data.open("wb") as file:
+            flat = stored.transpose(
+                range(stored.ndim - 1, -1, -1)
+            )  # C order of the reversed axes is Fortran order
+            for part in flat if flat.ndim > 3 else [flat]:
+                file.write(np.ascontiguousarray(part, dtype="<c8").data)
+        temporary_header.write_text("# Dimensions\n" + " ".join(map(str, dims)) + "\n", encoding="ascii")
+    return data
+
+
+def write(thing: Acquisition | Reconstruction, path: Path) -> Path:
+    """Write the k-space of an acquisition, or the complex volume of a reconstruction."""
+    if isinstance(thing, Reconstruction):
+        return write_array(thing.volume, path)
+    if thing.mask.ndim == 2 and not thing.is_lazy:
+        outside = np.abs(to_numpy(thing.kspace)).max(axis=(0, 1)) * ~thing.mask
+        if outside.any():
+            raise OutputError(
+                f"{path}: BART tells the sampled positions by their non-zero values, but this k-space is "
+                "not zero "
+                "outside its mask; multiply it by the mask first."
+            )
+    return write_array(thing.kspace[...], path)
+
+
+FORMAT = Format("cfl", "BART cfl/hdr", (".cfl", ".hdr"), can_read, read, write)

@@ -1,0 +1,168 @@
+"""K-space that stays on disk: indexing reads just the x positions asked for.
+
+Every array here is described by plain values (path, dataset name, axis order), opens its file for each read
+and closes it again. So it can be pickled to other processes, used from several threads (HDF5 serialises
+them), leaves no open handle behind, and notices when the file has been replaced meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mrrecon.errors import FileFormatError
+from mrrecon.io.checks import array_bytes, reading, require_memory
+
+__all__ = ["FileArray", "H5Array", "MemmapArray"]
+
+Planes = Callable[[np.ndarray], np.ndarray]
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    info = os.stat(path)
+    return info.st_size, info.st_mtime_ns
+
+
+def _normalise(key: Any, shape: tuple[int, ...]) -> tuple[list[slice], tuple[Any, ...]]:
+    """Split an index into one slice per axis and the index that drops the axes given as integers."""
+    keys = list(key) if isinstance(key, tuple) else [key]
+    if any(k is Ellipsis for k in keys):
+        at = next(i for i, k in enumerate(keys) if k is Ellipsis)
+        keys[at : at + 1] = [slice(None)] * (len(shape) - len(keys) + 1)
+    keys += [slice(None)] * (len(shape) - len(keys))
+    if len(keys) != len(shape):
+        raise IndexError(f"{len(keys)} indices for the {len(shape)} axes (coils, x, y, z).")
+    slices, drop = [], []
+    for axis, (k, n) in enumerate(zip(keys, shape, strict=True)):
+        if isinstance(k, slice):
+            if k.step not in (None, 1):
+                raise IndexError("An array on disk takes slices of step 1; load it for anything else.")
+            start, stop, _ = k.indices(n)
+            slices.append(slice(start, max(start, stop)))
+            drop.append(slice(None))
+        elif isinstance(k, (int, np.integer)):
+            if not -n <= k < n:
+                raise IndexError(f"Index {k} is out of range for axis {axis} of length {n}.")
+            slices.append(slice(int(k) % n, int(k) % n + 1))
+            drop.append(0)
+        else:
+            raise IndexError("An array on disk takes integers and slices; load it for anything else.")
+    return slices, tuple(drop)
+
+
+@dataclass(frozen=True, eq=False)
+class FileArray:
+    """Base of the arrays on disk: ``(coils, x, y, z)``, ``complex64``, read in slabs of x.
+
+    Subclasses implement :meth:`_planes`, which returns whole (y, z) planes of some coils and x positions.
+    """
+
+    path: Path
+    shape: tuple[int, ...]
+    stamp: tuple[int, int] = field(init=False)
+
+    dtype = np.dtype(np.complex64)
+    ndim = 4
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stamp", _stamp(self.path))
+
+    def _planes(self, coils: slice, xs: slice) -> np.ndarray:
+        raise NotImplementedError
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        (coils, xs, ys, zs), drop = _normalise(key, self.shape)
+        part = (coils.stop - coils.start, xs.stop - xs.start, *self.shape[2:])
+        require_memory(array_bytes(part), f"Reading k-space of shape {part} from {self.path}")
+        with reading(self.path, "k-space"):
+            if _stamp(self.path) != self.stamp:
+                raise FileFormatError(f"{self.path} has changed since it was opened; read it again.")
+            planes = np.asarray(self._planes(coils, xs)).astype(np.complex64, copy=False)
+        return np.ascontiguousarray(planes[:, :, ys, zs][drop])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self[...].astype(dtype or self.dtype, copy=False)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.path.name}, {'x'.join(map(str, self.shape))})"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class H5Array(FileArray):
+    """A dataset of an HDF5 file as ``(coils, x, y, z)``.
+
+    Parameters
+    ----------
+    dataset
+        Name of the dataset.
+    axes
+        For each of (coils, x, y, z) the axis of the dataset that it is, ``None`` for a missing coil axis.
+    interleaved
+        Whether real and imaginary parts of the coils alternate along the dataset's coil axis.
+    finish
+        Picklable function of the planes ``(coils, x, y, z)``: masks, shifts, removes oversampling.
+    """
+
+    dataset: str = "kspace"
+    axes: tuple[int | None, ...] = (0, 1, 2, 3)
+    interleaved: bool = False
+    finish: Planes | None = None
+
+    def _planes(self, coils: slice, xs: slice) -> np.ndarray:
+        import h5py
+
+        wanted = {self.axes[0]: coils, self.axes[1]: xs}
+        if self.interleaved:
+            wanted[self.axes[0]] = slice(2 * coils.start, 2 * coils.stop)
+        with h5py.File(self.path, "r") as file:
+            data = file[self.dataset]
+            part = data[tuple(wanted.get(axis, slice(None)) for axis in range(data.ndim))]
+        if part.dtype.names:
+            real, imag = part.dtype.names
+            part = part[real] + 1j * part[imag]
+        order = tuple(axis for axis in self.axes if axis is not None)
+        part = part.transpose(order)
+        if len(order) == 3:
+            part = part[None][coils]
+        if self.interleaved:
+            part = part[0::2] + np.complex64(1j) * part[1::2]
+        return self.finish(part.astype(np.complex64, copy=False)) if self.finish else part
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class MemmapArray(FileArray):
+    """A flat file of numbers as ``(coils, x, y, z)``.
+
+    Parameters
+    ----------
+    offset, source_shape, order, source_dtype
+        How the file holds its array: first byte, shape, ``"C"`` or ``"F"`` order, dtype.
+    axes
+        For each of (coils, x, y, z) the axis of the stored array, ``None`` for one that is missing.
+    finish
+        As in :class:`H5Array`.
+    """
+
+    offset: int = 0
+    source_shape: tuple[int, ...] = ()
+    order: Any = "C"
+    source_dtype: str = "<c8"
+    axes: tuple[int | None, ...] = (0, 1, 2, 3)
+    finish: Planes | None = None
+
+    def _planes(self, coils: slice, xs: slice) -> np.ndarray:
+        stored = np.memmap(
+            self.path, np.dtype(self.source_dtype), "r", self.offset, self.source_shape, self.order
+        )
+        present = tuple(axis for axis in self.axes if axis is not None)
+        view = stored.transpose(present)[tuple(None if axis is None else slice(None) for axis in self.axes)]
+        part = np.array(view[coils, xs], dtype=np.complex64)
+        return self.finish(part) if self.finish else part

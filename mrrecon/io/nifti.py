@@ -1,0 +1,110 @@
+"""NIfTI: reconstructions out (magnitude, or phase), anatomies in (for simulation)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from mrrecon.errors import DataError, FileFormatError, OutputError
+from mrrecon.io.atomic import atomic_path
+from mrrecon.io.checks import array_bytes, reading, require_input, require_memory
+from mrrecon.io.registry import Format
+from mrrecon.reconstruction import Reconstruction
+
+__all__ = ["FORMAT", "read_volume", "write"]
+
+
+def write(thing: Any, path: Path, part: Literal["magnitude", "phase"] = "magnitude") -> Path:
+    """Write the magnitude (or phase, in radians) of a reconstruction, float32, in scanner coordinates (mm).
+
+    Raises
+    ------
+    OutputError
+        If `thing` is not a reconstruction, or the file cannot be written.
+    """
+    import nibabel
+
+    if not isinstance(thing, Reconstruction):
+        raise OutputError(f"{path}: NIfTI holds images; write an acquisition's k-space as .h5, .cfl or .mrd.")
+    path = Path(path)
+    image = nibabel.Nifti1Image(np.asarray(getattr(thing, part), np.float32), thing.affine)
+    image.set_qform(thing.affine, code="scanner")
+    image.set_sform(thing.affine, code="scanner")
+    image.header.set_xyzt_units(xyz="mm")
+    image.header.set_slope_inter(1.0, 0.0)
+    image.header["descrip"] = f"mrrecon {thing.solver} {part} R={thing.acceleration:.2f}".encode()[:79]
+    top = float(np.abs(image.get_fdata(dtype=np.float32)).max(initial=0))
+    image.header["cal_min"], image.header["cal_max"] = (0.0, top) if part == "magnitude" else (-np.pi, np.pi)
+    comment = json.dumps({"solver": thing.solver, "acceleration": thing.acceleration, "part": part})
+    image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", comment.encode()))
+    with atomic_path(path) as temporary:
+        nibabel.save(image, temporary)
+    return path
+
+
+def read_volume(path: str | Path) -> tuple[np.ndarray, tuple[float, float, float], np.ndarray]:
+    """Read an anatomy: any 3D NIfTI, turned to the closest RAS+ orientation.
+
+    Returns
+    -------
+    volume : numpy.ndarray
+        ``(x, y, z)``, float32, x to the right, y anterior, z superior.
+    voxel_size : tuple of float
+        Along (x, y, z), mm.
+    affine : numpy.ndarray
+        4x4, voxel to RAS+, mm.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is missing, damaged, not NIfTI, or not one real 3D volume.
+    DataError
+        If it is empty (one value everywhere) or has NaN or Inf.
+    """
+    import nibabel
+
+    path = require_input(path)
+    with reading(path, "NIfTI"):
+        try:
+            image: Any = nibabel.load(path)
+        except nibabel.filebasedimages.ImageFileError as error:
+            raise FileFormatError(f"{path} is not a NIfTI image; give a .nii or .nii.gz file.") from error
+        if not isinstance(image, (nibabel.Nifti1Image, nibabel.Nifti1Pair, nibabel.MGHImage)):
+            raise FileFormatError(
+                f"{path} is {type(image).__name__}, not NIfTI; convert it to .nii.gz first."
+            )
+        shape = tuple(int(n) for n in image.shape)
+        while len(shape) > 3 and shape[-1] == 1:
+            shape = shape[:-1]
+        if len(shape) != 3:
+            raise FileFormatError(
+                f"{path} has shape {shape}; expected one 3D volume: select one time or contrast first."
+            )
+        if min(shape) < 2:
+            raise FileFormatError(
+                f"{path} has shape {shape}; a volume has at least two voxels along each axis."
+            )
+        if image.get_data_dtype().kind not in "iuf":
+            raise FileFormatError(f"{path} has dtype {image.get_data_dtype()}; expected real numbers.")
+        require_memory(array_bytes(shape, 4), f"Reading {path}")
+        affine = np.asarray(image.affine, np.float64)
+        if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+            raise FileFormatError(
+                f"{path} has no usable orientation (its affine is singular); fix its header."
+            )
+        image = nibabel.as_closest_canonical(image)
+        volume = np.asarray(image.dataobj, dtype=np.float32).reshape(image.shape[:3])
+    if not np.isfinite(volume).all():
+        bad = int((~np.isfinite(volume)).sum())
+        raise DataError(f"{path} has {bad} NaN or Inf voxels; replace them (numpy.nan_to_num) first.")
+    if volume.min() == volume.max():
+        raise DataError(f"{path} has the value {volume.flat[0]:g} everywhere; there is no anatomy in it.")
+    affine = np.asarray(image.affine, np.float64)
+    x, y, z = (float(v) for v in np.linalg.norm(affine[:3, :3], axis=0))
+    return np.ascontiguousarray(volume), (x, y, z), affine
+
+
+FORMAT = Format("nifti", "NIfTI", (".nii", ".nii.gz"), write=write)
