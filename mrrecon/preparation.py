@@ -47,6 +47,10 @@ def undersample(acquisition: Acquisition, mask: Any) -> Acquisition:
 def whiten(acquisition: Acquisition, noise_covariance: Any = None) -> Acquisition:
     """Decorrelate the coils and scale the noise to unit variance, maps included.
 
+    Without maps, unit-norm ones will be estimated from the whitened data, in which the image is larger by one
+    over the noise level; a reference volume is scaled along (exactly so for white noise). With maps, which are
+    whitened too, the image keeps its scale.
+
     Parameters
     ----------
     acquisition
@@ -64,11 +68,15 @@ def whiten(acquisition: Acquisition, noise_covariance: Any = None) -> Acquisitio
         covariance, source = operators.estimate_noise_covariance(scan.kspace, scan.mask), "k-space periphery"
     covariance = np.asarray(to_numpy(covariance))
     maps = None if scan.maps is None else operators.whiten(scan.maps, covariance)
+    reference = scan.reference
+    if reference is not None and maps is None:
+        reference = reference * np.float32(np.sqrt(np.trace(np.linalg.inv(covariance)).real / scan.n_coils))
     return scan.evolve(
         "whiten",
         {"source": source, "noise_std": np.sqrt(np.diag(covariance).real).tolist()},
         kspace=operators.whiten(scan.kspace, covariance),
         maps=maps,
+        reference=reference,
         noise_covariance=np.eye(scan.n_coils),
     )
 

@@ -44,12 +44,14 @@ def simulate(
     seed
         Seed of coils, phase, noise and mask.
     """
-    from mrrecon import io, simulation
+    from mrrecon import io, resolution, simulation
     from mrrecon.commands.shared import resolve_mask
 
     volume, voxel_size, affine = io.read_volume(anatomy)
     if voxel is not None:
-        volume, voxel_size, affine = simulation.resample(volume, voxel_size, affine, (voxel, voxel, voxel))
+        volume, voxel_size, affine = resolution.change_resolution(
+            volume, voxel_size, affine, (voxel, voxel, voxel)
+        )
     scan = simulation.simulate(
         volume, n_coils=coils, voxel_size=voxel_size, affine=affine, snr=snr, coil_model=coil_model, seed=seed
     )

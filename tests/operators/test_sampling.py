@@ -101,16 +101,16 @@ def test_block_is_there_by_default_and_cut_to_thin_matrices():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (dict(shape=(64, 80), accel=12), "alone gives R = 8.889"),
-        (dict(shape=(320, 320), accel=1.1, elliptical=True), "R from 1.27"),
-        (dict(shape=(5, 5), accel=7, calibration=0), "nearest values are 5, 6.25, 8.33"),
-        (dict(shape=(64, 64), accel=0.5), "at least 1"),
-        (dict(shape=(64, 64), accel=float("nan")), "at least 1"),
-        (dict(shape=(8, 64, 64), accel=4), "two whole numbers"),
-        (dict(shape=(0, 64), accel=4), "positive"),
-        (dict(shape=(64, 64), accel=4, calibration=(24, 80)), "does not fit"),
-        (dict(shape=(64, 64), accel=4, calibration=-1), "does not fit"),
-        (dict(shape=(64, 64), accel=4, calibration="big"), "edge length"),
+        ({"shape": (64, 80), "accel": 12}, "alone gives R = 8.889"),
+        ({"shape": (320, 320), "accel": 1.1, "elliptical": True}, "R from 1.27"),
+        ({"shape": (5, 5), "accel": 7, "calibration": 0}, "nearest values are 5, 6.25, 8.33"),
+        ({"shape": (64, 64), "accel": 0.5}, "at least 1"),
+        ({"shape": (64, 64), "accel": float("nan")}, "at least 1"),
+        ({"shape": (8, 64, 64), "accel": 4}, "two whole numbers"),
+        ({"shape": (0, 64), "accel": 4}, "positive"),
+        ({"shape": (64, 64), "accel": 4, "calibration": (24, 80)}, "does not fit"),
+        ({"shape": (64, 64), "accel": 4, "calibration": -1}, "does not fit"),
+        ({"shape": (64, 64), "accel": 4, "calibration": "big"}, "edge length"),
     ],
 )
 def test_impossible_requests_say_what_is_possible(arguments, message):

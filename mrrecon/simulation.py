@@ -1,0 +1,275 @@
+"""Scans with a known answer: anatomy, coil sensitivities, phase, noise and sampling, made an Acquisition.
+
+What the numbers mean
+---------------------
+- The k-space is the centred orthonormal FFT of (sensitivity × image), plus noise.
+- The reference of the acquisition is the image weighted by the combined sensitivity, ``x * sqrt(sum_c
+  |S_c|**2)``: what a solver with unit-norm maps (such as those of ESPIRiT) gives from complete, noiseless
+  data. Maps that were estimated fix their phase on a coil, so that such a volume differs from the reference
+  by a smooth phase; compare magnitudes (the default of :func:`mrrecon.metrics.evaluate`), or complex values
+  when `keep_maps` was set.
+- SNR is the mean over the object of the voxel-wise signal-to-noise ratio of the fully sampled, optimally
+  combined magnitude image: ``sqrt(2) |x| sqrt(S^H Psi^-1 S)``, where Psi is the noise covariance of the
+  complex coil images (the root of 2, because only the noise component along the signal changes the
+  magnitude). For white noise of variance s2 per complex sample that is ``|reference| / sqrt(s2 / 2)``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from mrrecon.acquisition import Acquisition, Step
+from mrrecon.coil_models import CoilModel, coil_maps
+from mrrecon.errors import DataError, MaskError, ShapeError
+from mrrecon.metrics import object_region
+from mrrecon.operators.backend import to_numpy
+
+__all__ = ["object_phase", "simulate"]
+
+
+def simulate(
+    anatomy: Any,
+    *,
+    n_coils: int = 8,
+    voxel_size: tuple[float, float, float] | None = None,
+    affine: Any = None,
+    snr: float | None = None,
+    noise_variance: float | None = None,
+    noise_correlation: float = 0.0,
+    coil_model: CoilModel = "loops",
+    phase: bool | None = None,
+    mask: Any = None,
+    partial_fourier: tuple[float, float] = (1.0, 1.0),
+    keep_maps: bool = False,
+    seed: int = 0,
+) -> Acquisition:
+    """Simulate the scan of an anatomy with an array of coils.
+
+    Parameters
+    ----------
+    anatomy
+        Volume ``(x, y, z)``, real (a magnitude image) or complex; x is the readout.
+    n_coils
+        Number of receive coils.
+    voxel_size
+        Voxel edges along (x, y, z), mm; by default those of `affine`, else 1 mm.
+    affine
+        4×4 matrix from voxel indices to scanner coordinates, mm; decides how the coils lie around the object.
+    snr
+        Signal-to-noise ratio, as defined above. Without `snr` and `noise_variance` the scan has no noise.
+    noise_variance
+        Mean variance over coils of one complex k-space sample, instead of `snr`.
+    noise_correlation
+        From 0 (independent noise of equal variance in every coil) towards 1 (noise correlated like the
+        sensitivities overlap in the object).
+    coil_model
+        ``"loops"`` or ``"birdcage"``, see :func:`mrrecon.coil_models.coil_maps`.
+    phase
+        Whether to give the object the smooth phase of :func:`object_phase`; by default when `anatomy` is
+        real.
+    mask
+        Sampling pattern, bool ``(y, z)`` or ``(x, y, z)``; complete by default.
+    partial_fourier
+        Fractions of k-space acquired along (y, z), above 0.5 and up to 1; the low-index side is left out.
+    keep_maps
+        Put the true maps, scaled to unit norm, into the acquisition. Else a solver has to calibrate first.
+    seed
+        Seed of coils, phase and noise; each has a random generator of its own.
+
+    Returns
+    -------
+    Acquisition
+        With the reference, the noise covariance (``None`` without noise), and this call in its provenance.
+
+    Raises
+    ------
+    ShapeError, DataError, MaskError
+        If the anatomy is not a finite, non-zero 3D volume, or if a setting is out of its range or does not
+        fit.
+    """
+    image = _check_anatomy(anatomy)
+    affine, voxel_size = _check_geometry(image.shape, affine, voxel_size)
+    if snr is not None and noise_variance is not None:
+        raise DataError("Give snr or noise_variance, not both.")
+    for name, value in (("snr", snr), ("noise_variance", noise_variance)):
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise DataError(
+                f"{name} must be a positive number, got {value}; leave it out for a scan without noise."
+            )
+    if not 0 <= noise_correlation < 1:
+        raise DataError(f"noise_correlation must be at least 0 and below 1, got {noise_correlation}.")
+    sampled = _sampling(image.shape, mask, partial_fourier)
+
+    settings = {
+        "n_coils": n_coils,
+        "coil_model": coil_model,
+        "snr": snr,
+        "noise_variance": noise_variance,
+        "noise_correlation": noise_correlation,
+        "phase": phase,
+        "partial_fourier": list(partial_fourier),
+        "seed": seed,
+    }
+    region = object_region(np.abs(image))
+    maps = coil_maps(image.shape, n_coils, affine=affine, region=region, model=coil_model, seed=seed)
+    if phase or (phase is None and image.dtype.kind == "f"):
+        image = image * np.exp(1j * object_phase(image.shape, seed))
+    image = image.astype(np.complex64, copy=False)
+
+    covariance = _noise_covariance(image, maps, region, snr, noise_variance, noise_correlation)
+    kspace = _measure(image, maps, sampled, covariance, np.random.default_rng((seed, 3)))
+    combined = np.sqrt(np.sum(maps.real**2 + maps.imag**2, axis=0))
+    if keep_maps:
+        maps /= np.maximum(combined, np.finfo(np.float32).tiny)
+    return Acquisition(
+        kspace=kspace,
+        mask=sampled,
+        maps=maps if keep_maps else None,
+        noise_covariance=covariance,
+        voxel_size=voxel_size,
+        affine=affine,
+        reference=image * combined,
+        provenance=(Step("simulate", settings),),
+    )
+
+
+def object_phase(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
+    """Smooth phase of an object: a quadratic background and a few local bumps, as near air-filled cavities.
+
+    Parameters
+    ----------
+    shape
+        Matrix size (x, y, z).
+    seed
+        Seed of the random generator.
+
+    Returns
+    -------
+    numpy.ndarray
+        Phase ``(x, y, z)``, radians, ``float32``; it varies by a few radians over the volume.
+    """
+    rng = np.random.default_rng((seed, 2))
+    axes = [
+        np.linspace(-1, 1, n, dtype=np.float32).reshape([-1 if i == j else 1 for j in range(3)])
+        for i, n in enumerate(shape)
+    ]
+    linear, square = rng.uniform(-1, 1, 3), rng.uniform(-1.2, 1.2, 3)
+    phase = np.float32(rng.uniform(-np.pi, np.pi)) + sum(
+        np.float32(a) * x + np.float32(b) * x * x for a, b, x in zip(linear, square, axes, strict=True)
+    )
+    phase = phase + sum(
+        np.float32(rng.uniform(-0.6, 0.6)) * axes[i] * axes[j] for i, j in ((0, 1), (0, 2), (1, 2))
+    )
+    for _ in range(4):
+        height, width = rng.uniform(-1.2, 1.2), rng.uniform(0.12, 0.3)
+        centre = rng.uniform(-0.5, 0.5, 3)
+        bump = [np.exp(-((x - c) ** 2) / (2 * width**2)) for x, c in zip(axes, centre, strict=True)]
+        phase = phase + np.float32(height) * (bump[0] * bump[1] * bump[2])
+    return phase.astype(np.float32, copy=False)
+
+
+# ---- checks ----------------------------------------------------------------------------------------------
+
+
+def _check_anatomy(anatomy: Any) -> np.ndarray:
+    image = to_numpy(anatomy)
+    if image.ndim != 3 or min(image.shape) < 2:
+        raise ShapeError(
+            f"anatomy must have three axes (x, y, z) of at least 2 voxels, got shape {image.shape}."
+        )
+    if image.dtype.kind not in "biufc":
+        raise DataError(f"anatomy must be numbers, got dtype {image.dtype}.")
+    image = image.astype(np.complex64 if image.dtype.kind == "c" else np.float32)
+    if not np.isfinite(image).all():
+        raise DataError(
+            "anatomy has NaN or Inf values; replace them first, for example with numpy.nan_to_num."
+        )
+    if not image.any():
+        raise DataError("anatomy is zero everywhere: there is nothing to scan.")
+    return image
+
+
+def _check_geometry(
+    shape: tuple[int, ...], affine: Any, voxel_size: tuple[float, float, float] | None
+) -> tuple[np.ndarray, tuple[float, float, float]]:
+    if affine is None:
+        voxel = np.ones(3) if voxel_size is None else np.asarray(voxel_size, np.float64)
+        matrix = np.diag([*voxel, 1.0])
+        matrix[:3, 3] = -voxel * (np.asarray(shape) // 2)
+    else:
+        matrix = np.asarray(to_numpy(affine), np.float64)
+        if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+            raise DataError(f"affine must be a finite 4x4 matrix, got shape {matrix.shape}.")
+        edges = np.linalg.norm(matrix[:3, :3], axis=0)
+        voxel = edges if voxel_size is None else np.asarray(voxel_size, np.float64)
+        if voxel.shape != (3,) or not np.allclose(edges, voxel, rtol=1e-2):
+            raise DataError(
+                f"voxel_size {tuple(voxel)} and affine, whose voxels are {tuple(edges)} mm, disagree."
+            )
+    return matrix, (float(voxel[0]), float(voxel[1]), float(voxel[2]))
+
+
+def _sampling(shape: tuple[int, ...], mask: Any, partial_fourier: tuple[float, float]) -> np.ndarray:
+    sampled = np.ones(shape[1:], bool) if mask is None else np.array(to_numpy(mask)).astype(bool)
+    if sampled.shape not in (shape, shape[1:]):
+        raise MaskError(
+            f"mask has shape {sampled.shape}, the anatomy needs (y, z) {shape[1:]} or (x, y, z) {shape}."
+        )
+    for axis, fraction in zip((-2, -1), partial_fourier, strict=True):
+        if not 0.5 < fraction <= 1:
+            raise DataError(
+                f"partial_fourier must be fractions above 0.5 and up to 1 of (y, z), got {partial_fourier}."
+            )
+        missing = math.floor((1 - fraction) * sampled.shape[axis])
+        np.moveaxis(sampled, axis, 0)[:missing] = False
+    return sampled
+
+
+# ---- physics ---------------------------------------------------------------------------------------------
+
+
+def _noise_covariance(
+    image: np.ndarray,
+    maps: np.ndarray,
+    region: np.ndarray,
+    snr: float | None,
+    variance: float | None,
+    correlation: float,
+) -> np.ndarray | None:
+    if snr is None and variance is None:
+        return None
+    inside = maps[:, region].astype(np.complex128)
+    gram = inside @ inside.conj().T
+    level = np.sqrt(np.diag(gram).real)
+    shape = (1 - correlation) * np.eye(len(maps)) + correlation * gram / np.outer(level, level)
+    if variance is None:
+        assert snr is not None
+        weight = np.sqrt(np.einsum("cn,cn->n", inside.conj(), np.linalg.solve(shape, inside)).real)
+        at_unit_variance = math.sqrt(2) * float(np.mean(np.abs(image[region]) * weight))
+        variance = (at_unit_variance / snr) ** 2
+    return variance * shape
+
+
+def _measure(
+    image: np.ndarray,
+    maps: np.ndarray,
+    mask: np.ndarray,
+    covariance: np.ndarray | None,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """K-space ``(coils, x, y, z)`` of the sensitivity-weighted images, with noise, zero where not sampled."""
+    from mrrecon.operators.fourier import fft
+
+    kspace = np.empty(maps.shape, np.complex64)
+    for c, sensitivity in enumerate(maps):
+        kspace[c] = fft(sensitivity * image)
+    if covariance is not None:
+        mix = np.linalg.cholesky(covariance / 2).astype(np.complex64)  # / 2: real and imaginary part each
+        for x in range(kspace.shape[1]):
+            plane = rng.standard_normal((2, *kspace[:, x].shape), dtype=np.float32)
+            kspace[:, x] += np.tensordot(mix, plane[0] + 1j * plane[1], axes=1)
+    kspace *= mask
+    return kspace
