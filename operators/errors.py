@@ -4,6 +4,7 @@ Every message is one sentence that names the operand, what was expected, what wa
 """
 
 __all__ = [
+    "AdjointError",
     "CalibrationError",
     "DataError",
     "MRReconError",
@@ -31,6 +32,10 @@ class MaskError(MRReconError, ValueError):
 
 class CalibrationError(MRReconError, ValueError):
     """Sensitivity maps cannot be estimated: no or too small a calibration region."""
+
+
+class AdjointError(MRReconError, AssertionError):
+    """An operator and its adjoint do not belong together."""
 
 
 class MissingDependencyError(MRReconError, ImportError):

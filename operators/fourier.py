@@ -8,6 +8,7 @@ memory is read once and written once.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import itertools
 import math
@@ -88,11 +89,7 @@ class InPlaceFFT:
             self.transform = plan.execute
             self.storage[...] = 0
             return
-        library: Any
-        if xp is np:
-            import scipy.fft as library
-        else:
-            import cupyx.scipy.fft as library
+        library = importlib.import_module("scipy.fft" if xp is np else "cupyx.scipy.fft")
         self.storage = xp.zeros(padded, dtype=dtype)
         self.buffer = buffer = self.storage[..., : shape[-1]]
         function, norm = (library.ifftn, "forward") if inverse else (library.fftn, "backward")
