@@ -1,4 +1,4 @@
-"""The operators as sigpy Linops, which compose with those of sigpy and its apps, and take torch tensors too."""
+"""The operators as sigpy Linops, which compose with those of sigpy and its apps, and take torch tensors."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def test_dtypes_and_out(rng):
 def test_errors(rng):
     x = draw(rng, (3, 4))
     for axes in [(2,), (0, 0), (0, -2), -3]:
-        with pytest.raises(ShapeError, match="distinct and within -2 .. 1"):
+        with pytest.raises(ShapeError, match=r"distinct and within -2 \.\. 1"):
             fft(x, axes)
     with pytest.raises(ShapeError, match="out must be numpy, complex64"):
         fft(x, out=np.empty((3, 4), np.complex128))
