@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
+from scipy.spatial import cKDTree
+
 from mrrecon.operators.errors import MaskError
 from mrrecon.operators.sampling import (
     MASK_KINDS,
@@ -19,8 +22,6 @@ from mrrecon.operators.sampling import (
     poisson,
     uniform,
 )
-from scipy.ndimage import gaussian_filter
-from scipy.spatial import cKDTree
 
 # The cases of METHODS.md A: those on which sigpy.mri.poisson never ends or leaves zero frequency out.
 HARD = [
