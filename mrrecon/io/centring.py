@@ -7,6 +7,7 @@ wraps around the edges. Both are undone exactly by a roll or by a change of sign
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,15 +22,27 @@ __all__ = ["Recentre", "find_recentring", "is_wrapped", "zero_frequency"]
 def zero_frequency(energy: np.ndarray, axis: int, name: str, path: Path) -> bool:
     """Whether zero frequency lies at index 0 (True) or at n // 2 (False), from k-space energy.
 
+    Without a clear peak (the data are noise, or an image) nothing can be told: a warning says so.
+
     Raises
     ------
     DataError
-        When the energy peaks anywhere else: the axes are not what the format says.
+        When the energy clearly peaks anywhere else: the axes are not what the format says.
     """
     profile = energy.sum(axis=tuple(a for a in range(energy.ndim) if a != axis))
     n = profile.size
     peak = int(profile.argmax())
     tolerance = max(2, n // 12)
+    sampled = profile[profile > 0]
+    if n < 8 or profile[peak] < 4 * np.median(sampled):
+        if n >= 8:
+            warnings.warn(
+                f"{path}: k-space energy has no clear peak along {name}; if this is not noise, the axis may "
+                "already "
+                "be in the image domain.",
+                stacklevel=2,
+            )
+        return False
     if abs(peak - n // 2) <= tolerance:
         return False
     if min(peak, n - peak) <= tolerance:

@@ -1,9 +1,10 @@
-"""The few HDF5 habits that all HDF5 formats share."""
+"""The few HDF5 habits that all HDF5 formats share: sniffing, checking, and writing safely."""
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ import h5py
 import numpy as np
 
 from mrrecon.errors import FileFormatError
+from mrrecon.io.atomic import atomic_path
 from mrrecon.io.checks import array_bytes, size_text
 
-__all__ = ["is_hdf5", "open_if_hdf5", "read_text", "require_dataset"]
+__all__ = ["create_hdf5", "is_hdf5", "open_if_hdf5", "read_text", "require_dataset"]
 
 _MAGIC = b"\x89HDF\r\n\x1a\n"
 
@@ -82,3 +84,87 @@ def read_text(value: Any) -> str:
     if isinstance(value, np.ndarray):
         value = value.reshape(-1)[0]
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+class _Sink(io.RawIOBase):
+    """A file that HDF5 may write to on a disk that runs full.
+
+    When a write fails inside HDF5 (2.0 at least) the library is left broken: closing the file fails, and a
+    later, unrelated close crashes the process. So a failure is kept here and never shown to HDF5; what the
+    disk refused is held in memory, for HDF5 may read it back while it closes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w+b", buffering=0)
+        self._refused: list[tuple[int, bytes]] = []
+        self._at = 0
+        self._end = 0
+        self.error: OSError | None = None
+
+    def check(self) -> None:
+        """Raise what the disk answered, if it refused anything."""
+        if self.error is not None:
+            raise self.error
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._at = offset + (0, self._at, self._end)[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def write(self, data: Any) -> int:
+        block = memoryview(data).cast("B")
+        try:
+            done = 0
+            while done < len(block):
+                done += os.pwrite(self._file.fileno(), block[done:], self._at + done)
+        except OSError as error:
+            self.error = self.error or error
+            self._refused.append((self._at, bytes(block)))
+        self._at += len(block)
+        self._end = max(self._end, self._at)
+        return len(block)
+
+    def readinto(self, buffer: Any) -> int:
+        target = memoryview(buffer).cast("B")
+        found = os.pread(self._file.fileno(), len(target), self._at)
+        target[:] = found + bytes(len(target) - len(found))
+        for start, block in self._refused:
+            low, high = max(start, self._at), min(start + len(block), self._at + len(target))
+            if low < high:
+                target[low - self._at : high - self._at] = block[low - start : high - start]
+        self._at += len(target)
+        return len(target)
+
+    def truncate(self, size: int | None = None) -> int:
+        size = self._at if size is None else size
+        try:
+            self._file.truncate(size)
+        except OSError as error:
+            self.error = self.error or error
+        self._end = size
+        return size
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+@contextmanager
+def create_hdf5(path: str | os.PathLike[str]) -> Iterator[tuple[Any, Callable[[], None]]]:
+    """Write an HDF5 file all or nothing: yields the open file and a function that raises once the disk is full.
+
+    Raises
+    ------
+    OutputError
+        When the folder is missing or not writable, or the disk is full.
+    """
+    with atomic_path(path) as temporary:
+        sink = _Sink(temporary)
+        try:
+            with h5py.File(sink, "w") as file:
+                yield file, sink.check
+            sink.check()
+        finally:
+            sink.close()

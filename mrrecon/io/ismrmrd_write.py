@@ -11,7 +11,7 @@ import numpy as np
 
 from mrrecon.acquisition import Acquisition
 from mrrecon.errors import DataError, OutputError
-from mrrecon.io.atomic import atomic_path
+from mrrecon.io.hdf5 import create_hdf5
 from mrrecon.io.ismrmrd_header import FLAGS, HEADER_DTYPE, acquisition_dtype
 from mrrecon.operators.backend import to_numpy
 from mrrecon.operators.fourier import fft
@@ -109,12 +109,18 @@ def write(thing: Any, path: Path) -> Path:
         last_z=n_z - 1,
         mid_z=n_z // 2,
     )
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with create_hdf5(path) as (file, check):
         group = file.create_group("dataset")
         group.create_dataset(
             "xml", data=np.array([text.encode()], dtype=object), dtype=h5py.string_dtype("ascii")
         )
-        group.create_dataset("data", data=table, chunks=(max(1, min(64, len(table))),), maxshape=(None,))
+        rows = max(1, 2**26 // (8 * thing.n_coils * n_x))
+        data = group.create_dataset(
+            "data", table.shape, table.dtype, chunks=(min(64, len(table)),), maxshape=(None,)
+        )
+        for start in range(0, len(table), rows):
+            data[start : start + rows] = table[start : start + rows]
+            check()
     return Path(path)
 
 

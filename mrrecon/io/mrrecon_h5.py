@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,8 @@ import numpy as np
 
 from mrrecon.acquisition import Acquisition, Step
 from mrrecon.errors import FileFormatError
-from mrrecon.io.atomic import atomic_path
 from mrrecon.io.checks import array_bytes, reading, require_input, require_memory
-from mrrecon.io.hdf5 import open_if_hdf5, read_text, require_dataset
+from mrrecon.io.hdf5 import create_hdf5, open_if_hdf5, read_text, require_dataset
 from mrrecon.io.lazy import H5Array
 from mrrecon.io.registry import Format
 from mrrecon.operators.backend import to_numpy
@@ -60,12 +59,17 @@ def _plain(value: Any) -> Any:
 
 
 def _finite(value: Any) -> Any:
-    """Replace NaN and infinities, which JSON lacks, by their names."""
+    """Replace NaN and infinities, which JSON lacks, by ``{"float": "nan"}``."""
     if isinstance(value, float) and not math.isfinite(value):
-        return repr(value)
+        return {"float": repr(value)}
     if isinstance(value, dict):
         return {str(k): _finite(v) for k, v in value.items()}
     return [_finite(v) for v in value] if isinstance(value, list) else value
+
+
+def _restore(value: dict[str, Any]) -> Any:
+    """Undo :func:`_finite`."""
+    return float(value["float"]) if value.keys() == {"float"} else value
 
 
 def _to_json(record: dict[str, Any]) -> str:
@@ -80,7 +84,7 @@ def write(thing: Acquisition | Reconstruction, path: Path) -> Path:
     OutputError
         If the folder is missing or not writable, or the disk is full.
     """
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with create_hdf5(path) as (file, check):
         file.attrs["format"], file.attrs["version"] = "mrrecon", VERSION
         file["affine"] = np.asarray(thing.affine, np.float64)
         steps = [{"name": s.name, "settings": s.settings} for s in thing.provenance]
@@ -94,7 +98,7 @@ def write(thing: Acquisition | Reconstruction, path: Path) -> Path:
         else:
             file.attrs["kind"] = "acquisition"
             record["domains"] = thing.domains
-            _write_kspace(file, thing)
+            _write_kspace(file, thing, check)
             file.create_dataset("mask", data=thing.mask)
             for name in ("maps", "noise_covariance", "reference"):
                 value = getattr(thing, name)
@@ -106,7 +110,7 @@ def write(thing: Acquisition | Reconstruction, path: Path) -> Path:
     return Path(path)
 
 
-def _write_kspace(file: h5py.File, thing: Acquisition) -> None:
+def _write_kspace(file: h5py.File, thing: Acquisition, check: Callable[[], None]) -> None:
     coils, x, y, z = thing.kspace.shape
     rows = max(1, min(x, _CHUNK_BYTES // (8 * y * z)))
     data = file.create_dataset(
@@ -115,6 +119,7 @@ def _write_kspace(file: h5py.File, thing: Acquisition) -> None:
     step = rows * max(1, 2**28 // (8 * coils * rows * y * z))
     for start in range(0, x, step):
         data[:, start : start + step] = to_numpy(thing.slab(start, min(x, start + step)))
+        check()
 
 
 def _open_record(file: h5py.File, path: Path, kind: str) -> dict[str, Any]:
@@ -129,7 +134,8 @@ def _open_record(file: h5py.File, path: Path, kind: str) -> dict[str, Any]:
     if have != kind:
         use = "Reconstruction.load" if have == "reconstruction" else "mrrecon.read"
         raise FileFormatError(f"{path} holds a mrrecon {have or 'file'}, not a {kind}; open it with {use}.")
-    record = json.loads(read_text(require_dataset(file, "record", path, (0,), "JSON record")))
+    text = read_text(require_dataset(file, "record", path, (0,), "JSON record"))
+    record = json.loads(text, object_hook=_restore)
     if not isinstance(record, dict):
         raise FileFormatError(f"{path}: the record is not a JSON object; the file is damaged.")
     return record

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ def montage(
     labels: Mapping[str, str] | None = None,
     error_scale: float = 5.0,
     centre: tuple[int, int, int] | None = None,
+    planes: Sequence[str] = ("axial", "coronal", "sagittal"),
 ) -> Path:
     """Write a PNG with one column per volume, one row per plane and, with a reference, one row per error map.
 
@@ -62,7 +63,9 @@ def montage(
     error_scale
         Factor of the error maps.
     centre
-        Voxel whose three planes are shown (in the volume's own axes); the middle by default.
+        Voxel whose planes are shown (in the volume's own axes); the middle by default.
+    planes
+        Which planes, in this order.
 
     Raises
     ------
@@ -76,6 +79,10 @@ def montage(
 
     if not volumes:
         raise DataError("montage needs at least one volume.")
+    known = {plane[0]: plane for plane in _PLANES}
+    if not planes or not {*planes} <= {*known}:
+        raise DataError(f"montage: planes must be some of {', '.join(known)}, got {tuple(planes)}.")
+    chosen = [known[name] for name in planes]
     shown = {"reference": reference, **volumes} if reference is not None else dict(volumes)
     shapes = {name: tuple(np.shape(v)) for name, v in shown.items()}
     shape = next(iter(shapes.values()))
@@ -96,9 +103,9 @@ def montage(
 
     extent = [n * v for n, v in zip(where.shape, voxel, strict=True)]
     rows = [
-        (plane, error) for plane in _PLANES for error in ((False, True) if truth is not None else (False,))
+        (plane, error) for plane in chosen for error in ((False, True) if truth is not None else (False,))
     ]
-    width = max(extent[right] for _, _, right, _ in _PLANES)
+    width = max(extent[right] for _, _, right, _ in chosen)
     heights = [extent[up] for (_, _, _, up), _ in rows]
     inches = 2.4 / width  # per mm: each column 2.4 inches wide
     margin_left, margin_top = 0.35, 0.55

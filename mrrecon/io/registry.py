@@ -77,8 +77,9 @@ def detect(path: str | os.PathLike[str]) -> Format:
     known = formats()
     path = require_input(_with_suffix(path))
     for candidate in known.values():
-        if candidate.can_read is not None and candidate.can_read(path):
-            return candidate
+        with reading(path, candidate.title):
+            if candidate.can_read is not None and candidate.can_read(path):
+                return candidate
     readable = "; ".join(f.title for f in known.values() if f.read is not None)
     raise FileFormatError(
         f"{path} is not a k-space file that mrrecon knows: {_content(path)}. It reads: {readable}."
@@ -88,8 +89,11 @@ def detect(path: str | os.PathLike[str]) -> Format:
 def _with_suffix(path: str | os.PathLike[str]) -> Path:
     """BART names its files without the suffix: find scan.cfl when scan was given."""
     given = Path(path)
-    paired = given.with_name(given.name + ".cfl") if given.name else given
-    return paired if not given.exists() and paired.exists() else given
+    try:
+        paired = given.with_name(given.name + ".cfl") if given.name else given
+        return paired if not given.exists() and paired.exists() else given
+    except (OSError, ValueError):  # no possible file name: require_input says so
+        return given
 
 
 def _content(path: Path) -> str:

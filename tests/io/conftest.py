@@ -114,12 +114,12 @@ def write_ismrmrd(path, xml, readouts):
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make():
     """The writers above as one namespace."""
     return SimpleNamespace(
-        header=header, limit=limit, fft=centred_fft, ifft=centred_ifft, phantom=phantom, fastmri=write_fastmri,
-        calgary=write_calgary, ismrmrd=write_ismrmrd,
+        header=header, limit=limit, fft=centred_fft, ifft=centred_ifft, phantom=phantom,
+        fastmri=write_fastmri, calgary=write_calgary, ismrmrd=write_ismrmrd,
     )  # fmt: skip
 
 

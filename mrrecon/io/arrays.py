@@ -1,0 +1,131 @@
+"""Arrays that go with a scan, in files of their own: sensitivity maps, masks and reference volumes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mrrecon.errors import FileFormatError, OutputError
+from mrrecon.io.atomic import atomic_path
+from mrrecon.io.checks import reading, require_input
+from mrrecon.operators.backend import to_numpy
+
+__all__ = ["read_maps", "read_reference", "write_maps", "write_mask"]
+
+
+def read_maps(path: str | Path) -> np.ndarray:
+    """Read coil sensitivity maps: BART ``.cfl``, ``.npy``, or an acquisition ``.h5`` of ours.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(coils, x, y, z)`` or ``(sets, coils, x, y, z)``, ``complex64``.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is missing, damaged, of another kind, or has no maps.
+    """
+    from mrrecon.io import bart_cfl, mrrecon_h5, npy
+
+    if bart_cfl.can_read(Path(path)):
+        maps = bart_cfl.read_array(path)
+    else:
+        found = require_input(path)
+        with reading(found, "sensitivity maps"):
+            if npy.can_read(found):
+                maps = npy.load(found)
+            elif mrrecon_h5.can_read(found):
+                maps = mrrecon_h5.read(found).maps
+                if maps is None:
+                    raise FileFormatError(
+                        f"{found} has no maps; make some with mrrecon calibrate {found} -o maps.cfl."
+                    )
+            else:
+                raise FileFormatError(
+                    f"{found} is no file of maps; give .cfl, .npy, or an .h5 of mrrecon with maps."
+                )
+    if maps.ndim not in (4, 5) or maps.dtype.kind != "c":
+        raise FileFormatError(
+            f"{path} holds {maps.dtype} of shape {maps.shape}; maps are complex, (coils, x, y, z) or "
+            "(sets, coils, x, y, z)."
+        )
+    return np.asarray(maps, dtype=np.complex64)
+
+
+def write_maps(maps: Any, path: str | Path) -> Path:
+    """Write maps ``(coils, x, y, z)`` or ``(sets, coils, x, y, z)`` as BART ``.cfl`` or ``.npy``.
+
+    Raises
+    ------
+    OutputError
+        If the suffix is another, or the file cannot be written.
+    """
+    return _write(to_numpy(maps), Path(path), "maps")
+
+
+def write_mask(mask: Any, path: str | Path) -> Path:
+    """Write a mask ``(y, z)`` or ``(x, y, z)`` as ``.npy``, BART ``.cfl``, or ``.png`` (2D; rows y, columns z).
+
+    Raises
+    ------
+    OutputError
+        If the suffix is another, or the file cannot be written.
+    """
+    path, mask = Path(path), np.asarray(to_numpy(mask), dtype=bool)
+    if path.suffix != ".png":
+        return _write(mask, path, "a mask")
+    if mask.ndim != 2:
+        raise OutputError(
+            f"{path}: only a (y, z) mask can be a picture, this one has shape {mask.shape}; use .npy."
+        )
+    from matplotlib.image import imsave
+
+    with atomic_path(path) as temporary:
+        imsave(temporary, mask, cmap="gray", vmin=0, vmax=1, format="png")
+    return path
+
+
+def _write(array: np.ndarray, path: Path, what: str) -> Path:
+    from mrrecon.io import bart_cfl
+
+    if path.suffix == ".cfl":
+        return bart_cfl.write_array(array, path)
+    if path.suffix != ".npy":
+        raise OutputError(
+            f"{path}: {what} cannot be written as {path.suffix or 'a file without suffix'}; use .npy or .cfl."
+        )
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+    return path
+
+
+def read_reference(path: str | Path) -> np.ndarray:
+    """Read a volume ``(x, y, z)`` to compare with: a result or a simulated scan ``.h5`` of ours, ``.cfl``, or NIfTI.
+
+    NIfTI volumes are taken in their own axes, as reconstructions write them.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is missing, damaged, of another kind, or holds no volume.
+    """
+    from mrrecon.io import bart_cfl, mrrecon_h5
+
+    if bart_cfl.can_read(Path(path)):
+        volume = bart_cfl.read_array(path)
+    else:
+        found = require_input(path)
+        if mrrecon_h5.can_read(found):
+            with reading(found, "a reference"):
+                volume = mrrecon_h5.read_reference(found)
+        else:
+            import nibabel
+
+            with reading(found, "NIfTI"):
+                volume = np.asarray(nibabel.load(found).dataobj)
+    if volume.ndim != 3:
+        raise FileFormatError(f"{path} has shape {volume.shape}; a reference is one volume (x, y, z).")
+    return volume
