@@ -10,7 +10,7 @@ __all__ = ["calibrate"]
 def calibrate(
     file: str,
     output: list[str],
-    calibration: int | None = None,
+    calibration: int | None = 24,
     kernel: int = 6,
     threshold: float = 0.001,
     crop: float = 0.8,
@@ -26,9 +26,9 @@ def calibrate(
     file
         K-space file of any supported format, fully sampled or with a fully sampled centre.
     output
-        Files to write: .h5 (the scan with its maps) or .cfl (the maps alone).
+        Files to write: .h5 (the scan with its maps) or .cfl or .npy (the maps alone).
     calibration
-        Side of the calibration region; by default the largest fully sampled block, up to 24.
+        Side of the calibration region at most; the largest fully sampled block in it is used.
     kernel
         Side of the k-space kernel.
     threshold
@@ -57,5 +57,5 @@ def calibrate(
     )
     print(f"maps {tuple(scan.maps.shape)} in {time.perf_counter() - start:.1f} s")
     for path in output:
-        thing = scan.maps if path.endswith(".cfl") else scan
-        print(f"wrote {io.write(thing, path)}")
+        written = io.write(scan, path) if path.endswith(".h5") else io.write_maps(scan.maps, path)
+        print(f"wrote {written}")

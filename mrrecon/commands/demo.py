@@ -45,7 +45,15 @@ def demo(output: list[str] | None = None, accel: float = 8.0, voxel: float = 2.0
     print(f"\n{'method':<12} {'seconds':>8} {'PSNR (dB)':>10} {'SSIM':>8}")
     for method, result in results.items():
         print(f"{method:<12} {result.seconds:8.1f} {result.metrics['psnr']:10.2f} {result.metrics['ssim']:8.4f}")
-    picture = io.write_montage(folder / "montage.png", results, reference=io.read(folder / "scan.h5").reference)
+    first = results[METHODS[0]]
+    picture = io.montage(
+        {method: result.volume for method, result in results.items()},
+        folder / "montage.png",
+        reference=io.read_reference(folder / "scan.h5"),
+        voxel_size=first.voxel_size,
+        affine=first.affine,
+        labels={m: f"{r.metrics['psnr']:.1f} dB, SSIM {r.metrics['ssim']:.3f}" for m, r in results.items()},
+    )
     print(f"\nvolumes and {picture} written in {time.perf_counter() - start:.0f} s")
 
 

@@ -17,14 +17,14 @@ def info(file: str) -> None:
     """
     from mrrecon import io
 
-    scan = io.read(file)
+    scan = io.read(file, lazy=True)
     x, y, z = scan.shape
     rows = [
-        ("file", f"{file} ({io.sniff(file)})"),
+        ("file", f"{file} ({io.detect(file).title})"),
         ("matrix", f"{x} x {y} x {z} (readout x, phase encodings y and z)"),
         ("coils", str(scan.n_coils)),
         ("voxel", " x ".join(f"{v:.4g}" for v in scan.voxel_size) + " mm"),
-        ("axes", ", ".join(f"{a}: {'image' if d == 'image' else 'k-space'}" for a, d in zip("xyz", scan.domains))),
+        ("axes", ", ".join(f"{a}: {'image' if d == 'image' else 'k-space'}" for a, d in zip("xyz", scan.domains, strict=True))),
         ("sampling", f"R = {scan.acceleration:.3f} ({np.count_nonzero(scan.mask)} of {scan.mask.size} positions)"),
         ("calibration", _describe_region(scan.mask)),
         ("maps", "none" if scan.maps is None else f"shape {tuple(scan.maps.shape)}"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import math
 from typing import TYPE_CHECKING, Literal
 
 from mrrecon.solvers import CGSense, Solver
@@ -70,9 +70,11 @@ def recon(
     from mrrecon.commands.shared import MASK_KINDS, check_outputs, resolve_mask
 
     check_outputs(output)
-    scan = io.read(file)
+    scan = io.read(file, lazy=True)
     print(scan)
-    io.require_memory(3 * 8 * scan.n_coils * scan.kspace[0, :1].size * scan.shape[0], f"Reconstructing {file}")
+    copies = 4 if scan.maps is None and maps is None else 3  # k-space twice, maps, and the result of a step
+    io.require_memory(copies * 8 * math.prod(scan.kspace.shape), f"Reconstructing {file}")
+    scan = scan.load()
     if accel is not None or mask not in MASK_KINDS:
         chosen = resolve_mask(mask, scan, accel, calibration=calibration, seed=seed, elliptical=elliptical)
         scan = scan.undersample(chosen)
@@ -85,7 +87,7 @@ def recon(
     if device != "cpu":
         scan = scan.to(device)
 
-    result = solver(scan, callback=solvers.progress(type(solver).__name__))
+    result = solver(scan, callback=solvers.progress(solver.name))
     result = _compare(result, scan, reference)
     for path in output:
         print(f"wrote {result.save(path)}")

@@ -30,7 +30,7 @@ def simulate(
     coils
         Number of receive coils.
     snr
-        Signal-to-noise ratio of the fully sampled, optimally combined image inside the object.
+        Mean signal-to-noise ratio in the object of the fully sampled, optimally combined magnitude image.
     voxel
         Resample the anatomy to this isotropic voxel edge in mm first (antialiased); by default keep its own.
     coil_model

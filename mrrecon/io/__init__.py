@@ -16,12 +16,29 @@ from mrrecon.errors import OutputError
 from mrrecon.reconstruction import Reconstruction
 
 if TYPE_CHECKING:
+    from mrrecon.io.arrays import read_maps, read_reference, write_maps, write_mask
+    from mrrecon.io.checks import available_memory, require_memory
     from mrrecon.io.masks import read_mask
     from mrrecon.io.nifti import read_volume
     from mrrecon.io.png import montage
     from mrrecon.io.registry import Format, detect, formats, read
 
-__all__ = ["Format", "detect", "formats", "montage", "read", "read_mask", "read_volume", "write"]
+__all__ = [
+    "Format",
+    "available_memory",
+    "detect",
+    "formats",
+    "montage",
+    "read",
+    "read_maps",
+    "read_mask",
+    "read_reference",
+    "read_volume",
+    "require_memory",
+    "write",
+    "write_maps",
+    "write_mask",
+]
 
 _HOME = {
     "Format": "registry",
@@ -31,6 +48,12 @@ _HOME = {
     "read_mask": "masks",
     "read_volume": "nifti",
     "montage": "png",
+    "read_maps": "arrays",
+    "read_reference": "arrays",
+    "write_maps": "arrays",
+    "write_mask": "arrays",
+    "available_memory": "checks",
+    "require_memory": "checks",
 }
 
 

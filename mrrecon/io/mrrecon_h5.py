@@ -182,6 +182,24 @@ def read(path: Path) -> Acquisition:
     )
 
 
+def read_reference(path: Path) -> np.ndarray:
+    """Read the volume of a reconstruction, or the reference of a simulated acquisition.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is an acquisition without a reference.
+    """
+    with open_if_hdf5(path) as file:
+        is_result = file is not None and _attribute(file, "kind") == "reconstruction"
+    if is_result:
+        return read_reconstruction(path).volume
+    reference = read(path).reference
+    if reference is None:
+        raise FileFormatError(f"{path} is a measured scan and has no reference volume.")
+    return reference
+
+
 def read_reconstruction(path: str | Path) -> Reconstruction:
     """Read a reconstruction.
 
