@@ -21,6 +21,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
+
 from mrrecon.operators.backend import as_array, as_kind, get_array_module, num_threads, writeable_view
 from mrrecon.operators.errors import DataError, MaskError, ShapeError
 from mrrecon.operators.fourier import InPlaceFFT, fft, ifft
@@ -30,8 +31,15 @@ from mrrecon.operators.parallel import ScratchPool, run_slabs
 
 __all__ = ["CartesianEncoding"]
 
+CPU_SLAB_BYTES = 256 << 10  # of coil images in flight per thread; with maps and image in the L2 cache
+CPU_THREAD_BYTES = 512 << 10  # of coil images that are worth another thread
 GPU_SLAB_BYTES = 256 << 20  # of coil images that a GPU holds at once
 AXES = ("x", "y", "z")
+
+
+def _largest_divisor(n: int, limit: int) -> int:
+    """Largest divisor of n up to `limit`, at least 1."""
+    return max(d for d in range(1, n + 1) if n % d == 0 and d <= max(1, limit))
 
 
 class CartesianEncoding:
@@ -54,6 +62,8 @@ class CartesianEncoding:
     ----------
     ishape, oshape
         Shape of images, ``(x, y, z)`` or ``(sets, x, y, z)``, and of k-space, ``(coils, x, y, z)``.
+    slab_shape
+        Coil images ``(coils, x, y, z)`` that each thread has in flight at once.
 
     Raises
     ------
@@ -99,15 +109,19 @@ class CartesianEncoding:
     def _make_scratch(self) -> None:
         """Decide how much of the problem is in flight at once; FFT plans are made on first use."""
         xp, (coils, nx, ny, nz) = self.xp, self.oshape
-        if xp is np:  # one plane of one coil per thread stays in the second-level cache
-            self._step, self._chunk, self._workers = 1, 1, self.threads or num_threads()
+        plane, threads = 8 * ny * nz, self.threads or num_threads()
+        if xp is np:
+            self._chunk = _largest_divisor(coils, CPU_SLAB_BYTES // plane)
+            self._step = _largest_divisor(nx, CPU_SLAB_BYTES // (plane * coils))
+            self._workers = max(1, min(threads, coils * nx * plane // CPU_THREAD_BYTES))
         else:
             self._chunk = 1 if self.readout_domain == "kspace" else coils
-            self._step = max(1, min(nx, GPU_SLAB_BYTES // (8 * self._chunk * ny * nz)))
+            self._step = max(1, min(nx, GPU_SLAB_BYTES // (plane * self._chunk)))
             self._workers = 1
-        slab, lines = (self._chunk, self._step, ny, nz), (nx, nz)
+        slab = self.slab_shape = (self._chunk, self._step, ny, nz)
+        lines = (self._chunk, nx, nz)
         self._slabs = ScratchPool(lambda: InPlaceFFT(slab, (2, 3), xp, measure=True))
-        self._lines = ScratchPool(lambda: InPlaceFFT(lines, (0,), xp, measure=True))
+        self._lines = ScratchPool(lambda: InPlaceFFT(lines, (1,), xp, measure=True))
         self._volumes = ScratchPool(lambda: InPlaceFFT((1, nx, ny, nz), (1, 2, 3), xp))
 
     def __repr__(self) -> str:
@@ -144,7 +158,7 @@ class CartesianEncoding:
         k, scale = self._kernels, self._plane_scale
 
         def slab(work: InPlaceFFT, x: int) -> None:
-            for c in range(0, self.oshape[0], self._chunk):
+            for c in range(0, self.oshape[0], work.buffer.shape[0]):
                 k.expand(self.maps, a, work.storage, c, x, True)
                 work.transform()
                 k.store(work.storage, self._plane_mask, out, c, x, scale)
@@ -178,9 +192,9 @@ class CartesianEncoding:
         if self.readout_domain == "image":
             self._combine_planes(data, 0, out)
         else:
-            for c in range(self.oshape[0]):
-                coil = data[c : c + 1] * self.mask if self._volume else data[c : c + 1]
-                self._combine_planes(ifft(coil, axes=1), c, out)
+            for c in range(0, self.oshape[0], self._chunk):
+                coils = data[c : c + self._chunk]
+                self._combine_planes(ifft(coils * self.mask if self._volume else coils, axes=1), c, out)
         return as_kind(out.reshape(self.ishape), kspace)
 
     def normal(self, image: Any, out: Any = None) -> Any:
@@ -252,7 +266,7 @@ class CartesianEncoding:
         k, scale = self._kernels, self._plane_scale
 
         def slab(work: InPlaceFFT, x: int) -> None:
-            for c in range(0, data.shape[0], self._chunk):
+            for c in range(0, data.shape[0], work.buffer.shape[0]):
                 k.load(data, self._plane_mask, work.storage, c, x, scale)
                 work.transform()
                 k.combine(self.maps, work.storage, out, first + c, x, True)
@@ -278,25 +292,25 @@ class CartesianEncoding:
 
     def _normal_by_lines(self, a: Any, out: Any) -> None:
         """Full 3D on the CPU, coil by coil: planes through the cache, lines along x, planes again."""
-        k, (coils, nx, ny, nz) = self._kernels, self.oshape
-        volume = np.empty((nx, ny, nz), dtype=np.complex64)
+        k, (_, nx, ny, nz) = self._kernels, self.oshape
+        volume = np.empty((self._chunk, nx, ny, nz), dtype=np.complex64)
 
         def line(y: int, work: InPlaceFFT) -> None:
-            work.buffer[...] = volume[:, y]
+            work.buffer[...] = volume[:, :, y]
             work.transform()
             np.multiply(work.buffer.conj(), self._weights[:, y], out=work.buffer)
             work.transform()
-            volume[:, y] = work.buffer
+            volume[:, :, y] = work.buffer
 
-        for c in range(coils):
+        for c in range(0, self.oshape[0], self._chunk):
 
             def forward(work: InPlaceFFT, x: int, c: int = c) -> None:
                 k.expand(self.maps, a, work.storage, c, x, False)
                 work.transform()
-                volume[x] = work.buffer[0, 0]
+                volume[:, x : x + self._step] = work.buffer
 
             def inverse(work: InPlaceFFT, x: int, c: int = c) -> None:
-                work.buffer[0, 0] = volume[x]
+                work.buffer[...] = volume[:, x : x + self._step]
                 work.transform()
                 k.combine(self.maps, work.storage, out, c, x, False)
 

@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+
 from mrrecon.operators.backend import as_array, as_kind, get_array_module, num_threads
 from mrrecon.operators.errors import DataError, ShapeError
 from mrrecon.operators.parallel import ScratchPool, run_slabs
@@ -204,7 +205,7 @@ def _blocks(a: np.ndarray, out: np.ndarray, axes: tuple[int, ...], inverse: bool
             np.multiply(work.buffer[inside], scale, out=out[outside])
 
     pool = ScratchPool(lambda: InPlaceFFT(block, axes, dtype=out.dtype, inverse=inverse))
-    run_slabs(len(starts), one, pool, num_threads())
+    run_slabs(len(starts), one, pool, min(num_threads(), 1 + a.nbytes // BLOCK_BYTES))
 
 
 def _halves(n: int) -> list[tuple[slice, slice]]:

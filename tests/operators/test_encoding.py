@@ -8,11 +8,12 @@ import sys
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
-import mrrecon.operators.encoding as encoding_module
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import mrrecon.operators.encoding as encoding_module
 from mrrecon.operators import CartesianEncoding, check_adjoint, fourier
 from mrrecon.operators.errors import DataError, MaskError, ShapeError
 from mrrecon.operators.kernels import cpu, reference
@@ -84,19 +85,31 @@ def test_every_fft_library(rng, monkeypatch, library):
 
 @pytest.mark.parametrize("readout_domain", ["image", "kspace"])
 @pytest.mark.parametrize("mask_axes", [2, 3])
-def test_threads_do_not_change_results(rng, mask_axes, readout_domain):
-    maps, mask, image, kspace = problem(rng, (17, 12, 14), sets=2, mask_axes=mask_axes)
-    results = []
-    for threads in (1, 2, 7, 40):
-        encoding = CartesianEncoding(maps, mask, readout_domain, threads)
-        results.append((encoding.forward(image), encoding.adjoint(kspace), encoding.normal(image)))
-    for other in results[1:]:
-        assert all(np.array_equal(a, b) for a, b in zip(results[0], other, strict=True))
+def test_slabs_and_threads(rng, monkeypatch, mask_axes, readout_domain):
+    """Any slab size gives the right numbers, and any number of threads the very same."""
+    monkeypatch.setattr(encoding_module, "CPU_THREAD_BYTES", 1)
+    maps, mask, image, kspace = problem(rng, (18, 12, 14), coils=6, sets=2, mask_axes=mask_axes)
+    slabs = []
+    for planes in (1, 2, 5, 12, 18, 1000):
+        monkeypatch.setattr(encoding_module, "CPU_SLAB_BYTES", planes * 8 * 12 * 14)
+        results = []
+        for threads in (1, 2, 40):
+            encoding = CartesianEncoding(maps, mask, readout_domain, threads)
+            results.append((encoding.forward(image), encoding.adjoint(kspace), encoding.normal(image)))
+        slabs.append(encoding.slab_shape[:2])
+        for other in results[1:]:
+            assert all(np.array_equal(a, b) for a, b in zip(results[0], other, strict=True))
+        expected = dense_forward(maps, mask, image, readout_domain)
+        assert_close(results[0][0], expected)
+        assert_close(results[0][1], dense_adjoint(maps, mask, kspace, readout_domain))
+        assert_close(results[0][2], dense_adjoint(maps, mask, expected, readout_domain))
+    assert slabs == [(1, 1), (2, 1), (3, 1), (6, 2), (6, 3), (6, 18)]
 
 
-def test_one_plan_serves_several_threads(rng):
+def test_one_plan_serves_several_threads(rng, monkeypatch):
     maps, mask, _, _ = problem(rng, (16, 20, 18))
     images = [complex_normal(rng, (16, 20, 18)) for _ in range(8)]
+    monkeypatch.setattr(encoding_module, "CPU_THREAD_BYTES", 1)
     encoding = CartesianEncoding(maps, mask, threads=2)
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(encoding.normal, images))
