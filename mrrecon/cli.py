@@ -30,26 +30,50 @@ def _command(name: str) -> Callable[..., Any]:
     return getattr(importlib.import_module(f"mrrecon.commands.{name}"), name)
 
 
-def _spell_out_solver(arguments: list[str]) -> list[str]:
-    """Let ``--solver cg-sense`` mean the class of that name."""
+def _class_paths() -> dict[str, str]:
+    """Map the names of the solvers (cg-sense) to the class paths that configurations use."""
     from mrrecon import solvers
 
+    classes = {name: solvers.get(name) for name in solvers.names()}
+    return {name: f"{solver.__module__}.{solver.__qualname__}" for name, solver in classes.items()}
+
+
+def _spell_out_solver(arguments: list[str], paths: dict[str, str]) -> list[str]:
+    """Let ``--solver cg-sense`` mean the class of that name."""
     spelled = list(arguments)
     for i, argument in enumerate(spelled):
         flag, _, value = argument.partition("=")
-        if flag != "--solver":
-            continue
-        where, value = (i, value) if value else (i + 1, spelled[i + 1] if i + 1 < len(spelled) else "")
-        if value in solvers.names():
-            solver = solvers.get(value)
-            path = f"{solver.__module__}.{solver.__qualname__}"
-            spelled[where] = f"--solver={path}" if where == i else path
+        if flag == "--solver" and value in paths:
+            spelled[i] = f"--solver={paths[value]}"
+        elif argument == "--solver" and i + 1 < len(spelled):
+            spelled[i + 1] = paths.get(spelled[i + 1], spelled[i + 1])
     return spelled
 
 
-def _parser(chosen: str | None) -> Any:
+def _yaml_loader(paths: dict[str, str]) -> Callable[[str], Any]:
+    """Load YAML in which ``solver: cg-sense`` and ``class_path: cg-sense`` mean the class of that name."""
+    from jsonargparse import get_loader
+
+    load = get_loader("yaml")
+
+    def load_with_names(text: str, **options: Any) -> Any:
+        value = load(text, **options)
+        if isinstance(value, dict):
+            solver = value.get("solver")
+            if isinstance(solver, str) and solver in paths:
+                value["solver"] = {"class_path": paths[solver]}
+            elif isinstance(solver, dict) and solver.get("class_path") in paths:
+                solver["class_path"] = paths[solver["class_path"]]
+        return value
+
+    return load_with_names
+
+
+def _parser(chosen: str | None, solver_paths: dict[str, str]) -> Any:
     """Build the parser; only the chosen command is imported, so that ``mrrecon --help`` is quick."""
-    from jsonargparse import ArgumentParser
+    from jsonargparse import ArgumentParser, set_loader
+
+    set_loader("mrrecon", _yaml_loader(solver_paths))
 
     parser = ArgumentParser(
         prog="mrrecon",
@@ -58,7 +82,7 @@ def _parser(chosen: str | None) -> Any:
     )
     commands = parser.add_subcommands(required=True, metavar="COMMAND")
     for name, help_text in COMMANDS.items():
-        sub = ArgumentParser(description=help_text)
+        sub = ArgumentParser(description=help_text, parser_mode="mrrecon")
         if name == chosen:
             function = _command(name)
             sub.add_argument("--config", action="config", help="YAML file with any of the settings below.")
@@ -91,8 +115,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = next((a for a in given if not a.startswith("-")), None)
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
     try:
-        parser = _parser(chosen)
-        settings = parser.parse_args(_spell_out_solver(given) if chosen == "recon" else given)
+        solver_paths = _class_paths() if chosen == "recon" else {}
+        parser = _parser(chosen, solver_paths)
+        settings = parser.parse_args(_spell_out_solver(given, solver_paths))
         settings = getattr(parser, "instantiate", parser.instantiate_classes)(settings)
         options = settings[settings.subcommand].as_dict()
         options.pop("config", None)
