@@ -3,8 +3,8 @@
     python benchmarks/normal_operator.py          # 128x160x160, 8 coils; writes results/normal_operator.json
     python benchmarks/normal_operator.py --small  # a toy size, for CI; writes nothing
 
-Bars: 12 times faster than sigpy's ``Sense(...).N``, and at most 1.8 times the bare FFTs: the same plans on the
-same scratch planes, forward and back, with nothing else, not even the reading and writing of the data.
+Bars: 12 times faster than sigpy's ``Sense(...).N``, and at most 1.8 times the bare FFTs: the same plans on
+the same scratch planes, forward and back, with nothing else, not even the reading and writing of the data.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PEERS = ("sigpy", "torch, full 3D FFT")
 
 
 def bare_ffts(encoding: CartesianEncoding) -> Callable[[], None]:
-    """Forward and inverse FFT of every plane of every coil in the slabs of ours, without leaving the cache."""
+    """Forward and inverse FFT of every plane of every coil, in the slabs of ours, all in cache."""
     pool = ScratchPool(lambda: InPlaceFFT(encoding.slab_shape, (2, 3), measure=True))
     slabs = encoding.oshape[1] // encoding.slab_shape[1]
 

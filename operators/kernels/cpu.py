@@ -18,7 +18,7 @@ _jit = numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"
 
 
 @_jit
-def _expand_row(row, m, v, add):
+def _expand_row(row: np.ndarray, m: np.ndarray, v: np.ndarray, add: bool) -> None:
     """Write (or add) m v."""
     if add:
         for i in range(row.size):
@@ -29,7 +29,7 @@ def _expand_row(row, m, v, add):
 
 
 @_jit
-def _combine_row(v, m, row, add):
+def _combine_row(v: np.ndarray, m: np.ndarray, row: np.ndarray, add: bool) -> None:
     """Write (or add) the conjugate of m row."""
     if add:
         for i in range(v.size):
@@ -40,7 +40,7 @@ def _combine_row(v, m, row, add):
 
 
 @_jit
-def expand(maps, image, buffer, c, x, shift):
+def expand(maps: np.ndarray, image: np.ndarray, buffer: np.ndarray, c: int, x: int, shift: bool) -> None:
     """Write coil images; see reference."""
     sets, _, _, ny, nz = maps.shape
     hy, cut = (ny // 2, nz - nz // 2) if shift else (0, nz)
@@ -59,7 +59,7 @@ def expand(maps, image, buffer, c, x, shift):
 
 
 @_jit
-def combine(maps, buffer, image, c, x, shift):
+def combine(maps: np.ndarray, buffer: np.ndarray, image: np.ndarray, c: int, x: int, shift: bool) -> None:
     """Combine coil images; see reference."""
     sets, _, _, ny, nz = maps.shape
     hy, cut = (ny // 2, nz - nz // 2) if shift else (0, nz)
@@ -78,7 +78,7 @@ def combine(maps, buffer, image, c, x, shift):
 
 
 @_jit
-def weigh(buffer, weights, x):
+def weigh(buffer: np.ndarray, weights: np.ndarray, x: int) -> None:
     """Multiply by weights and conjugate; see reference."""
     ny, nz = weights.shape[1:]
     for i in range(buffer.shape[0]):
@@ -91,13 +91,13 @@ def weigh(buffer, weights, x):
 
 
 @_jit
-def _store_row(out, row, keep, factor):
+def _store_row(out: np.ndarray, row: np.ndarray, keep: np.ndarray, factor: np.float32) -> None:
     for i in range(out.size):
         out[i] = row[i] * factor if keep[i] else 0
 
 
 @_jit
-def store(buffer, mask, kspace, c, x, scale):
+def store(buffer: np.ndarray, mask: np.ndarray, kspace: np.ndarray, c: int, x: int, scale: float) -> None:
     """Write to centred k-space; see reference."""
     ny, nz = mask.shape[1:]
     hy, cut, factor = ny // 2, nz - nz // 2, np.float32(scale)
@@ -112,13 +112,13 @@ def store(buffer, mask, kspace, c, x, scale):
 
 
 @_jit
-def _load_row(row, data, keep, factor):
+def _load_row(row: np.ndarray, data: np.ndarray, keep: np.ndarray, factor: np.float32) -> None:
     for i in range(row.size):
         row[i] = data[i].conjugate() * factor if keep[i] else 0
 
 
 @_jit
-def load(kspace, mask, buffer, c, x, scale):
+def load(kspace: np.ndarray, mask: np.ndarray, buffer: np.ndarray, c: int, x: int, scale: float) -> None:
     """Read from centred k-space, conjugated; see reference."""
     ny, nz = mask.shape[1:]
     hy, cut, factor = ny // 2, nz - nz // 2, np.float32(scale)
@@ -133,7 +133,7 @@ def load(kspace, mask, buffer, c, x, scale):
 
 
 @_jit
-def real_dot(a, b):
+def real_dot(a: np.ndarray, b: np.ndarray) -> np.float32:
     """Real part of <a, b> over two flat arrays."""
     total = np.float32(0)
     for i in range(a.size):
@@ -142,7 +142,7 @@ def real_dot(a, b):
 
 
 @_jit
-def update(x, r, p, q, alpha):
+def update(x: np.ndarray, r: np.ndarray, p: np.ndarray, q: np.ndarray, alpha: float) -> np.float32:
     """``x += alpha p; r -= alpha q`` over flat arrays; returns the new ``|r|^2``."""
     step, total = np.float32(alpha), np.float32(0)
     for i in range(x.size):
@@ -154,7 +154,7 @@ def update(x, r, p, q, alpha):
 
 
 @_jit
-def direction(p, r, beta):
+def direction(p: np.ndarray, r: np.ndarray, beta: float) -> None:
     """``p = r + beta p`` over flat arrays."""
     factor = np.float32(beta)
     for i in range(p.size):
