@@ -112,26 +112,28 @@ def read(
         )
     x, y, z, coils = (*shape, 1, 1, 1)[:4]
     kspace = MemmapArray(data, (coils, x, y, z), source_shape=(x, y, z, coils), order="F", axes=(3, 0, 1, 2))
+    pattern = np.zeros((y, z), bool)
+    step = max(1, 2**26 // (8 * y * z))
+    for coil in range(coils):
+        for start in range(0, x, step):
+            pattern |= (kspace[coil, start : start + step] != 0).any(axis=0)
+    if not pattern.any():
+        raise FileFormatError(f"{data} holds only zeros; there is no sample to reconstruct from.")
     if mask is not None:
-        from mrrecon.io.masks import read_mask
+        from mrrecon.io.masks import read_fitting_mask
 
-        pattern = read_mask(mask)
-        source = str(mask)
-    else:
-        pattern = np.zeros((y, z), bool)
-        step = max(1, 2**26 // (8 * y * z))
-        for coil in range(coils):
-            for start in range(0, x, step):
-                pattern |= (kspace[coil, start : start + step] != 0).any(axis=0)
-        source = "non-zero samples"
-        if not pattern.any():
-            raise FileFormatError(f"{data} holds only zeros; there is no sample to reconstruct from.")
+        pattern = read_fitting_mask(mask, pattern)
     return Acquisition(
         kspace=kspace,
         mask=pattern,
         voxel_size=voxel_size,
         domains=("image" if hybrid else "kspace", "kspace", "kspace"),
-        provenance=(Step("read", {"format": FORMAT.name, "path": str(data), "mask": source}),),
+        provenance=(
+            Step(
+                "read",
+                {"format": FORMAT.name, "path": str(data), "mask": str(mask) if mask else "non-zero samples"},
+            ),
+        ),
     )
 
 

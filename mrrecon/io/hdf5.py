@@ -153,7 +153,7 @@ class _Sink(io.RawIOBase):
 
 @contextmanager
 def create_hdf5(path: str | os.PathLike[str]) -> Iterator[tuple[Any, Callable[[], None]]]:
-    """Write an HDF5 file all or nothing: yields the open file and a function that raises once the disk is full.
+    """Write an HDF5 file all or nothing: yields the file and a function that raises once the disk is full.
 
     Raises
     ------

@@ -9,7 +9,7 @@ import numpy as np
 from mrrecon.errors import FileFormatError, MaskError
 from mrrecon.io.checks import reading, require_input
 
-__all__ = ["read_mask"]
+__all__ = ["read_fitting_mask", "read_mask"]
 
 
 def read_mask(path: str | Path) -> np.ndarray:
@@ -59,4 +59,31 @@ def read_mask(path: str | Path) -> np.ndarray:
     mask = np.real(values).astype(bool)
     if not mask.any():
         raise MaskError(f"{path}: the mask is empty; no position would be sampled.")
+    return mask
+
+
+def read_fitting_mask(path: str | Path, measured: np.ndarray) -> np.ndarray:
+    """Read a mask for k-space that was measured at the (y, z) positions `measured`.
+
+    Raises
+    ------
+    MaskError
+        If it has another size, or claims more than a few positions where the k-space holds nothing.
+    """
+    mask = read_mask(path)
+    lines = mask.any(axis=0) if mask.ndim == 3 else mask
+    if lines.shape != measured.shape:
+        hint = (
+            "its axes look transposed"
+            if lines.shape[::-1] == measured.shape
+            else "it belongs to another scan"
+        )
+        sizes = f"the mask is {lines.shape}, the k-space (y, z) = {measured.shape}"
+        raise MaskError(f"{path}: {sizes}; {hint}.")
+    empty = int((lines & ~measured).sum())
+    if empty > 0.02 * lines.sum():
+        raise MaskError(
+            f"{path}: {empty} of the {int(lines.sum())} positions of the mask hold no data in the k-space; the "
+            "mask is transposed, shifted or belongs to another scan."
+        )
     return mask

@@ -122,9 +122,9 @@ def read(
     change = Recentre(roll=found.roll)
     pattern = change.mask(pattern)
     if mask is not None:
-        from mrrecon.io.masks import read_mask
+        from mrrecon.io.masks import read_fitting_mask
 
-        pattern = read_mask(mask)
+        pattern = read_fitting_mask(mask, pattern)
     return Acquisition(
         kspace=MemmapArray(path, full, finish=change, **options) if change else kspace,
         mask=pattern,

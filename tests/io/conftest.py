@@ -1,4 +1,4 @@
-"""Small files of every format, written without the code under test (h5py, numpy, the official ismrmrd package)."""
+"""Small files of every format, written without the code under test (h5py, numpy, official ismrmrd)."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def make():
 
 @pytest.fixture
 def scan(rng) -> Acquisition:
-    """Acquisition with everything in it: maps, covariance, oblique affine, reference, provenance, (y, z) mask."""
+    """Acquisition with everything: maps, covariance, oblique affine, reference, provenance, (y, z) mask."""
     images = phantom((6, 12, 10), 3)
     mask = rng.random((12, 10)) < 0.5
     mask[4:8, 3:7] = True

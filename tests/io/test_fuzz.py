@@ -105,8 +105,8 @@ def test_mutated_files(originals, tmp_path):
     crashes = []
     while rest:
         done = subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(CHILD)], input="\n".join(rest), capture_output=True, text=True,
-            timeout=120, check=False,
+            [sys.executable, "-c", textwrap.dedent(CHILD)], input="\n".join(rest), capture_output=True,
+            text=True, timeout=120, check=False,
         )  # fmt: skip
         escaped = [line for line in done.stdout.splitlines() if line.startswith("ESCAPED")]
         assert not escaped, escaped[:5]

@@ -1,4 +1,4 @@
-"""ISMRMRD: files written by the official package, by ismrmrd-tools, and by us read with the official package."""
+"""ISMRMRD: files by the official package and ismrmrd-tools, and ours read by the official package."""
 
 import subprocess
 import warnings
@@ -71,7 +71,7 @@ def test_averages_are_averaged_and_noise_follows(tmp_path, make, rng):
     )  # fmt: skip
     scan = mr.read(make.ismrmrd(tmp_path / "ave.h5", xml, readouts))
     np.testing.assert_allclose(make.fft(scan.kspace, (1,)), kspace, atol=2e-6)
-    # noise power ~ bandwidth: four times the dwell of the imaging readouts, 0.8 relative; two averages halve it
+    # noise power ~ bandwidth: four times the imaging dwell, 0.8 relative; two averages halve it
     expected = noise @ noise.conj().T / 512 * 4 / 0.8 / 2
     np.testing.assert_allclose(scan.noise_covariance, expected, rtol=1e-5)
 
@@ -112,7 +112,7 @@ def test_partial_echo_stays_unsampled(tmp_path, make):
 
 
 def test_2d_slices_and_choice_of_repetition(tmp_path, make):
-    """Multi-slice 2D: x = slice, geometry from the slices' own positions; repetitions by option, with a notice."""
+    """Multi-slice 2D: x = slice, geometry from the slices' positions; repetitions by option, with notice."""
     images = make.phantom((5, 16, 12), 2)
     kspace = make.fft(images, (2, 3))
     directions = {"read_dir": [0, 1, 0], "phase_dir": [1, 0, 0], "slice_dir": [0, 0, 1]}
@@ -206,7 +206,7 @@ def test_writer_refuses_what_the_format_cannot_hold(tmp_path, scan, volume):
     assert not list(tmp_path.iterdir())
 
 
-# ---- files from ismrmrd-tools -------------------------------------------------------------------------------
+# ---- files from ismrmrd-tools ---------------------------------------------------------------------
 
 
 def generate(folder, *options):

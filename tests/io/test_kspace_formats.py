@@ -1,4 +1,4 @@
-"""fastMRI, Calgary-Campinas, BART, NumPy and our own HDF5, against NumPy transforms, BART, and measured data."""
+"""fastMRI, Calgary-Campinas, BART, NumPy, our own HDF5 against NumPy transforms, BART, measured data."""
 
 import json
 import subprocess
@@ -10,8 +10,9 @@ import pytest
 import mrrecon as mr
 from mrrecon import io
 from mrrecon.errors import DataError, FileFormatError, MaskError, OutputError, ShapeError
+from mrrecon.io.bart_cfl import read_array, write_array
 
-# ---- fastMRI ------------------------------------------------------------------------------------------------
+# ---- fastMRI --------------------------------------------------------------------------------------
 
 
 def fastmri_case(make, oversampling=2):
@@ -71,7 +72,7 @@ def test_fastmri_errors(tmp_path, make):
         mr.read(make.fastmri(tmp_path / "e.h5", kspace, xml[:200]))
 
 
-# ---- Calgary-Campinas ---------------------------------------------------------------------------------------
+# ---- Calgary-Campinas -----------------------------------------------------------------------------
 
 
 def calgary_images(make):
@@ -114,20 +115,19 @@ def test_calgary_errors(tmp_path, make):
         mr.read(tmp_path / "b.h5")
 
 
-# ---- BART ---------------------------------------------------------------------------------------------------
+# ---- BART -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.bart
 def test_cfl_written_by_bart(tmp_path, make):
     """BART's own phantom: upright and centred as BART's own transform shows it."""
-    bart = ["bart"]
     for command in (
         "phantom -3 -x16 -s3 -k ksp",
         "fft -i -u 7 ksp img",
         "upat -Y16 -Z16 -y2 -z1 -c2 pat",
         "fmac ksp pat und",
     ):
-        subprocess.run([*bart, *command.split()], cwd=tmp_path, check=True, capture_output=True)
+        subprocess.run(["bart", *command.split()], cwd=tmp_path, check=True, capture_output=True)
     scan = mr.read(tmp_path / "ksp")
     images = io.formats() and __import__("mrrecon.io.bart_cfl", fromlist=["x"]).read_array(
         tmp_path / "img.cfl"
@@ -160,8 +160,6 @@ def test_cfl_round_trip(tmp_path, scan, volume):
         back = mr.read(tmp_path / name, voxel_size=(1.5, 1, 1.25))
         np.testing.assert_array_equal(back.kspace, scan.kspace)
         np.testing.assert_array_equal(back.mask, scan.mask)
-    from mrrecon.io.bart_cfl import read_array, write_array
-
     for array in (scan.maps, np.stack([scan.maps, 2 * scan.maps]), volume.volume):
         np.testing.assert_array_equal(read_array(write_array(array, tmp_path / "b")), array)
     volume.save(tmp_path / "v.cfl")
@@ -187,7 +185,7 @@ def test_cfl_header_against_data(tmp_path, scan):
         mr.read(data)
 
 
-# ---- NumPy --------------------------------------------------------------------------------------------------
+# ---- NumPy ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.data
@@ -224,6 +222,13 @@ def test_npy_fft_order_is_rolled(tmp_path, make):
     mask[2:9] = 1
     np.save(tmp_path / "m.npy", mask)
     assert mr.read(tmp_path / "c.npy", mask=tmp_path / "m.npy").acceleration == pytest.approx(12 / 7)
+    np.save(tmp_path / "half.npy", kspace * mask)
+    np.save(tmp_path / "m.npy", mask.T)
+    with pytest.raises(MaskError, match="look transposed"):
+        mr.read(tmp_path / "c.npy", mask=tmp_path / "m.npy")
+    np.save(tmp_path / "m.npy", np.roll(mask, 2, axis=0))
+    with pytest.raises(MaskError, match="22 of the 77 positions of the mask hold no data"):
+        mr.read(tmp_path / "half.npy", mask=tmp_path / "m.npy")
 
 
 def test_npy_refuses(tmp_path):
@@ -234,7 +239,7 @@ def test_npy_refuses(tmp_path):
     with pytest.raises(FileFormatError, match="never loaded"):
         mr.read(tmp_path / "p.npy")
     np.save(tmp_path / "d.npy", np.ones((8, 8), np.complex64))
-    with pytest.raises(FileFormatError, match="expected .coils, ky, kz."):
+    with pytest.raises(FileFormatError, match=r"expected .coils, ky, kz."):
         mr.read(tmp_path / "d.npy")
     with (tmp_path / "big.npy").open("wb") as f:
         np.lib.format.write_array_header_1_0(
@@ -245,7 +250,7 @@ def test_npy_refuses(tmp_path):
         mr.read(tmp_path / "big.npy")
 
 
-# ---- our own ------------------------------------------------------------------------------------------------
+# ---- our own --------------------------------------------------------------------------------------
 
 
 def test_own_round_trip_is_exact(tmp_path, scan):
@@ -302,7 +307,7 @@ def test_kinds_and_versions(tmp_path, scan, volume):
         mr.Reconstruction.load(tmp_path / "s.h5")
     with h5py.File(tmp_path / "s.h5", "a") as f:
         f.attrs["version"] = 99
-    with pytest.raises(FileFormatError, match="version 99.*update"):
+    with pytest.raises(FileFormatError, match=r"version 99.*update"):
         mr.read(tmp_path / "s.h5")
     with h5py.File(tmp_path / "v.h5", "a") as f:
         del f["volume"]
@@ -317,7 +322,7 @@ def test_record_is_plain_json(tmp_path, scan):
     assert record["voxel_size"] == [1.5, 1.0, 1.25]
 
 
-# ---- registry and masks -------------------------------------------------------------------------------------
+# ---- registry and masks ---------------------------------------------------------------------------
 
 
 def test_format_is_found_by_content_not_by_name(tmp_path, scan, make):
@@ -345,8 +350,6 @@ def test_options_of_other_formats_are_refused(tmp_path, scan):
 
 def test_masks(tmp_path, scan):
     from matplotlib.image import imsave
-
-    from mrrecon.io.bart_cfl import write_array
 
     mask = scan.mask
     np.save(tmp_path / "m.npy", mask.astype(np.float32))

@@ -13,7 +13,7 @@ import mrrecon as mr
 from mrrecon import io
 from mrrecon.errors import DataError, FileFormatError, OutputError, ShapeError
 
-# ---- NIfTI --------------------------------------------------------------------------------------------------
+# ---- NIfTI ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["v.nii", "v.nii.gz"])
@@ -78,11 +78,11 @@ def test_anatomy_refused(tmp_path):
         mr.read(path)
 
 
-# ---- DICOM --------------------------------------------------------------------------------------------------
+# ---- DICOM ----------------------------------------------------------------------------------------
 
 
 def stack(folder):
-    """Volume and affine (RAS+) from a folder of DICOM files, by the standard's own formula (PS3.3 C.7.6.2.1.1)."""
+    """Volume and affine (RAS+) from a folder of DICOM files, by the formula of the standard (C.7.6.2.1.1)."""
     import pydicom
 
     files = sorted((pydicom.dcmread(p) for p in folder.iterdir()), key=lambda d: d.InstanceNumber)
@@ -126,7 +126,7 @@ def test_dicom_never_mixes_into_a_full_folder(tmp_path, volume):
     assert os.listdir(tmp_path / "series") == ["notes.txt"] and os.listdir(tmp_path) == ["series"]
 
 
-# ---- PNG ----------------------------------------------------------------------------------------------------
+# ---- PNG ------------------------------------------------------------------------------------------
 
 
 def test_montage_layout(tmp_path, volume):
@@ -180,7 +180,7 @@ def test_montage_refuses(tmp_path):
         io.montage({"a": np.ones((4, 4, 4)), "b": np.ones((4, 4, 5))}, tmp_path / "m.png")
 
 
-# ---- all or nothing -----------------------------------------------------------------------------------------
+# ---- all or nothing -------------------------------------------------------------------------------
 
 TARGETS = ["v.h5", "v.nii.gz", "v.png", "v.cfl", "series"]
 
@@ -205,16 +205,17 @@ LIMITED = """
     import resource, signal, sys
     import numpy as np
     import mrrecon as mr
-    from mrrecon import io
     from mrrecon.errors import OutputError
+    from mrrecon.io import bart_cfl, dicom, mrrecon_h5, nifti, png
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     rng = np.random.default_rng(0)
-    noise = (rng.standard_normal((4, 16, 64, 64)) + 1j * rng.standard_normal((4, 16, 64,
-    64))).astype(np.complex64) record = mr.Reconstruction(np.ascontiguousarray(noise[0]), (1, 1, 1),
-    np.eye(4), "cg") scan = mr.Acquisition(noise, np.ones((64, 64), bool)) from mrrecon.io import nifti,
-    png, mrrecon_h5, bart_cfl, dicom resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)
-    thing = scan if sys.argv[1] == "scan" else record try:
-        mr.write(thing, sys.argv[2])
+    noise = rng.standard_normal((4, 16, 64, 64)) + 1j * rng.standard_normal((4, 16, 64, 64))
+    noise = noise.astype(np.complex64)
+    record = mr.Reconstruction(noise[0], (1, 1, 1), np.eye(4), "cg")
+    scan = mr.Acquisition(noise, np.ones((64, 64), bool))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)
+    try:
+        mr.write(scan if sys.argv[1] == "scan" else record, sys.argv[2])
     except OutputError as error:
         print("OutputError:", error)
 """
@@ -223,8 +224,9 @@ LIMITED = """
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX file size limits")
 @pytest.mark.parametrize(
     ("kind", "name", "limit"),
-    [("scan", "s.h5", 200_000), ("scan", "s.cfl", 200_000), ("scan", "s.mrd", 200_000), ("volume", "v.h5", 100_000),
-     ("volume", "v.nii.gz", 50_000), ("volume", "v.nii", 50_000), ("volume", "v.png", 2_000), ("volume", "dcm", 1_000)],
+    [("scan", "s.h5", 200_000), ("scan", "s.cfl", 200_000), ("scan", "s.mrd", 200_000),
+     ("volume", "v.h5", 100_000), ("volume", "v.nii.gz", 50_000), ("volume", "v.nii", 50_000),
+     ("volume", "v.png", 2_000), ("volume", "dcm", 1_000)],
 )  # fmt: skip
 def test_a_write_that_fails_halfway_leaves_nothing(tmp_path, kind, name, limit):
     """The system really refuses to write beyond a size: one sentence, no debris, the older file intact."""

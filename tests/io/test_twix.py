@@ -1,6 +1,6 @@
 """Siemens twix: synthetic VD files laid out byte by byte as the format is, parsed by the real twixtools.
 
-There is no scanner-made file among the project's data; the layout follows the structures that twixtools declares.
+There is no scanner-made file among the project's data; the layout follows the structures of twixtools.
 """
 
 import ctypes
@@ -62,7 +62,11 @@ def write_twix(path, measurements, lines=12, partitions=10, fov=(160, 120, 50)):
     for number, blocks in enumerate(measurements):
         content = header + b"".join(blocks) + end_block()
         content += bytes(-len(content) % 512)
-        entry = number.to_bytes(4, "little") * 2 + offset.to_bytes(8, "little") + len(content).to_bytes(8, "little")
+        entry = (
+            number.to_bytes(4, "little") * 2
+            + offset.to_bytes(8, "little")
+            + len(content).to_bytes(8, "little")
+        )
         table += entry + bytes(128)
         body, offset = body + content, offset + len(content)
     start = (1).to_bytes(4, "little") + len(measurements).to_bytes(4, "little") + table
@@ -88,7 +92,7 @@ def test_3d_with_noise_scan_and_other_readouts(tmp_path, make, rng):
     keep = rng.random((12, 10)) < 0.6
     keep[0, 0] = keep[6, 5] = True
     scan_blocks = volume_blocks(kspace, keep, position=(10.0, 20.0, 30.0))
-    junk = [block(np.full((3, 16), 1e6), flags=[f]) for f in ("PHASCOR", "RTFEEDBACK", "NOISEADJSCAN")][:2]
+    junk = [block(np.full((3, 16), 1e6), flags=[f]) for f in ("PHASCOR", "RTFEEDBACK")]
     path = write_twix(tmp_path / "meas.dat", [[block(noise, flags=["NOISEADJSCAN"])], junk + scan_blocks])
     scan = mr.read(path)
     assert scan.shape == (8, 12, 10) and scan.domains == ("image", "kspace", "kspace")
@@ -108,13 +112,8 @@ def test_averages_reflected_lines_and_partial_fourier(tmp_path, make):
         for y in range(3, 12):
             for z in range(10):
                 line = factor * kspace[:, :, y, z]
-                back = y % 2 == 1
-                blocks.append(
-                    block(
-                        line[:, ::-1] if back else line, ["REFLECT"] if back else [], (8, 3, 5), Lin=y - 3, Par=z,
-                        Ave=average,
-                    )
-                )  # fmt: skip
+                line, flags = (line[:, ::-1], ["REFLECT"]) if y % 2 == 1 else (line, [])
+                blocks.append(block(line, flags, (8, 3, 5), Lin=y - 3, Par=z, Ave=average))
     scan = mr.read(write_twix(tmp_path / "meas.dat", [blocks]), remove_oversampling=False)
     keep = np.zeros((12, 10), bool)
     keep[3:] = True
@@ -126,7 +125,9 @@ def test_2d_slices_and_repetitions(tmp_path, make):
     images = make.phantom((4, 16, 12), 2)
     kspace = make.fft(images, (2, 3))
     blocks = [
-        block((1 + rep) * kspace[:, s, :, y], center=(8, 6, 0), position=(0, 0, 6.0 * s), Lin=y, Sli=s, Rep=rep)
+        block(
+            (1 + rep) * kspace[:, s, :, y], center=(8, 6, 0), position=(0, 0, 6.0 * s), Lin=y, Sli=s, Rep=rep
+        )
         for rep in range(2)
         for s in range(4)
         for y in range(12)
@@ -148,7 +149,9 @@ def test_truncated_and_damaged(tmp_path, make):
         mr.read(path)
     header = int.from_bytes(whole[10240:10244], "little")
     broken = bytearray(whole)
-    broken[10240 + header + 40 : 10240 + header + 52] = bytes([32] + [0] * 11)  # SYNCDATA of no length: never ends
+    broken[10240 + header + 40 : 10240 + header + 52] = bytes(
+        [32] + [0] * 11
+    )  # SYNCDATA of no length: never ends
     broken[10240 + header : 10240 + header + 4] = bytes(4)
     path.write_bytes(bytes(broken))
     with pytest.raises(FileFormatError, match="damaged at byte"):
