@@ -309,11 +309,17 @@ class Acquisition:
         return float(self.mask.size / np.count_nonzero(self.mask))
 
     @property
+    def noise_std(self) -> float | None:
+        """Standard deviation of the noise of one complex sample (root mean variance over coils), if known."""
+        return None if self.noise_covariance is None else float(np.sqrt(np.diag(self.noise_covariance).real.mean()))
+
+    @property
     def is_whitened(self) -> bool:
-        """Whether the noise covariance is known and the identity."""
-        return self.noise_covariance is not None and bool(
-            np.allclose(self.noise_covariance, np.eye(self.n_coils), atol=1e-3)
-        )
+        """Whether the noise is known to be uncorrelated and equally strong in all coils."""
+        if self.noise_covariance is None:
+            return False
+        variance = np.diag(self.noise_covariance).real.mean()
+        return bool(np.allclose(self.noise_covariance, variance * np.eye(self.n_coils), atol=1e-3 * variance))
 
     def __repr__(self) -> str:
         x, y, z = self.shape

@@ -45,7 +45,10 @@ def undersample(acquisition: Acquisition, mask: Any) -> Acquisition:
 
 
 def whiten(acquisition: Acquisition, noise_covariance: Any = None) -> Acquisition:
-    """Decorrelate the coils and scale the noise to unit variance, maps included.
+    """Make the noise uncorrelated and equally strong in all coils, maps included.
+
+    The mean noise variance, and with it the scale of the image, stays what it was: a whitened scan reconstructs to
+    the units of the raw one.
 
     Without maps, unit-norm ones will be estimated from the whitened data, in which the image is larger by one
     over the noise level; a reference volume is scaled along (exactly so for white noise). With maps, which are
@@ -67,7 +70,8 @@ def whiten(acquisition: Acquisition, noise_covariance: Any = None) -> Acquisitio
     if covariance is None:
         covariance, source = operators.estimate_noise_covariance(scan.kspace, scan.mask), "k-space periphery"
     covariance = np.asarray(to_numpy(covariance))
-    maps = None if scan.maps is None else operators.whiten(scan.maps, covariance)
+    variance = float(np.diag(covariance).real.mean())
+    relative = covariance / variance
     reference = scan.reference
     if reference is not None and maps is None:
         reference = reference * np.float32(np.sqrt(np.trace(np.linalg.inv(covariance)).real / scan.n_coils))
