@@ -22,7 +22,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mrrecon.operators.backend import as_array, as_kind, get_array_module, num_threads, writeable_view
+from mrrecon.operators.backend import (
+    as_array,
+    as_kind,
+    get_array_module,
+    num_threads,
+    to_numpy,
+    writeable_view,
+)
 from mrrecon.operators.errors import DataError, MaskError, ShapeError
 from mrrecon.operators.fourier import InPlaceFFT, fft, ifft
 from mrrecon.operators.kernels import encoding_kernels
@@ -219,19 +226,17 @@ class CartesianEncoding:
             If the image does not fit the maps, is on another device or is not numeric, or if `out` does not
             fit.
         """
-        return self.normal_energy(image, out)[0]
+        a = self._as_image(image)
+        result = self._check_out(out, a)
+        self._normal(a, result)
+        return as_kind(result.reshape(self.ishape), image) if out is None else out
 
     def normal_energy(self, image: Any, out: Any = None) -> tuple[Any, float]:
         """Apply the normal operator N; return ``(N x, <x, N x>)``, what conjugate gradients need."""
         a = self._as_image(image)
         result = self._check_out(out, a)
-        if self._volume and self.xp is np:
-            self._normal_by_lines(a, result)
-        else:
-            self._normal_by_slabs(a, result)
-        if out is None:
-            out = as_kind(result.reshape(self.ishape), image)
-        return out, real_dot(a, result)
+        self._normal(a, result)
+        return (as_kind(result.reshape(self.ishape), image) if out is None else out), real_dot(a, result)
 
     def lipschitz(self) -> float:
         """Upper bound of the largest eigenvalue of the normal operator: that of ``S^H S``, the largest over
@@ -274,7 +279,10 @@ class CartesianEncoding:
         data = writeable_view(data) if self.xp is np else data
         self._each_slab(slab)
 
-    def _normal_by_slabs(self, a: Any, out: Any) -> None:
+    def _normal(self, a: Any, out: Any) -> None:
+        if self._volume and self.xp is np:
+            self._normal_by_lines(a, out)
+            return
         k = self._kernels
 
         def slab(work: InPlaceFFT, x: int) -> None:
@@ -365,7 +373,7 @@ class CartesianEncoding:
         return f"; give {name} on the grid of the maps."
 
     def _check_mask(self, mask: Any) -> Any:
-        m = as_array(mask)
+        m = to_numpy(mask) if self.xp is np else self.xp.asarray(as_array(mask))
         plane, volume = self.oshape[2:], self.oshape[1:]
         if m.shape not in (plane, volume):
             hint = "; transpose it?" if m.shape in (plane[::-1], volume[::-1]) else ""
@@ -373,7 +381,6 @@ class CartesianEncoding:
                 f"Sense: mask has shape {m.shape}, maps expect (y, z) = {plane} "
                 f"or (x, y, z) = {volume}{hint or '.'}"
             )
-        m = self.xp.asarray(m)
         if m.dtype != bool and not bool(((m == 0) | (m == 1)).all()):
             raise MaskError(
                 f"Sense: mask must be bool (or hold only 0 and 1), got {m.dtype} with other values; "
