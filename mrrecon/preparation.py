@@ -72,16 +72,12 @@ def whiten(acquisition: Acquisition, noise_covariance: Any = None) -> Acquisitio
     covariance = np.asarray(to_numpy(covariance))
     variance = float(np.diag(covariance).real.mean())
     relative = covariance / variance
-    reference = scan.reference
-    if reference is not None and maps is None:
-        reference = reference * np.float32(np.sqrt(np.trace(np.linalg.inv(covariance)).real / scan.n_coils))
     return scan.evolve(
         "whiten",
         {"source": source, "noise_std": np.sqrt(np.diag(covariance).real).tolist()},
-        kspace=operators.whiten(scan.kspace, covariance),
-        maps=maps,
-        reference=reference,
-        noise_covariance=np.eye(scan.n_coils),
+        kspace=operators.whiten(scan.kspace, relative),
+        maps=None if scan.maps is None else operators.whiten(scan.maps, relative),
+        noise_covariance=variance * np.eye(scan.n_coils),
     )
 
 
