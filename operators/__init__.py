@@ -10,6 +10,8 @@ if __name__ == "operators":
     raise ImportError("operators/ is installed as mrrecon.operators; write: from mrrecon import operators")
 
 _HOME: dict[str, str] = {
+    "calibration_region": "calibration_block",
+    "espirit": "calibration",
     "CartesianEncoding": "encoding",
     "fft": "fourier",
     "ifft": "fourier",
