@@ -82,7 +82,7 @@ def main() -> None:
     save(
         "masks",
         {
-            "what": "Poisson-disc mask: seconds and acceleration error, sigpy.mri.poisson (compiled) the peer",
+            "what": "Poisson-disc masks; peer: sigpy.mri.poisson, after its compilation",
             "cases": cases,
             "largest_error": max(abs(case["ours"]["error"]) for case in cases),
             "sigpy_failures": sum(case["sigpy"]["outcome"] != "ok" for case in cases),

@@ -14,7 +14,7 @@ import numpy as np
 
 from mrrecon.errors import DataError
 
-__all__ = ["CoilModel", "coil_maps"]
+__all__ = ["CoilModel", "coil_maps", "combined_sensitivity"]
 
 CoilModel = Literal["loops", "birdcage"]
 
@@ -81,12 +81,20 @@ def coil_maps(
     coarse = field(grid, half, n_coils, rng)
     coarse *= np.exp(2j * np.pi * rng.random(n_coils))[:, None, None, None]
     maps = _interpolate(coarse, axes, shape)
-    combined = np.sqrt(np.sum(maps.real**2 + maps.imag**2, axis=0))
+    combined = combined_sensitivity(maps)
     scale = (
         combined if model == "birdcage" else combined.mean() if region is None else combined[region].mean()
     )
     maps /= scale
     return maps
+
+
+def combined_sensitivity(maps: np.ndarray) -> np.ndarray:
+    """Root sum of squares over coils of maps ``(coils, x, y, z)``, real ``(x, y, z)``."""
+    total = np.zeros(maps.shape[1:], maps.real.dtype)
+    for one in maps:
+        total += one.real**2 + one.imag**2
+    return np.sqrt(total)
 
 
 def _extent(

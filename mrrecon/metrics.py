@@ -70,9 +70,10 @@ class MetricPolicy:
 
     def record(self) -> dict[str, Any]:
         """Return the policy as JSON-able values; a mask is named by its size and digest."""
-        region = self.region
-        if not isinstance(region, str):
-            mask = np.asarray(to_numpy(region)).astype(bool)
+        if isinstance(self.region, str):
+            region: str = self.region
+        else:
+            mask = np.asarray(to_numpy(self.region)).astype(bool)
             digest = hashlib.sha256(np.packbits(mask).tobytes()).hexdigest()[:12]
             region = f"mask of {int(mask.sum())} voxels, sha256 {digest}"
         return {

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from mrrecon.acquisition import Acquisition, Step
-from mrrecon.coil_models import CoilModel, coil_maps
+from mrrecon.coil_models import CoilModel, coil_maps, combined_sensitivity
 from mrrecon.errors import DataError, MaskError, ShapeError
 from mrrecon.metrics import object_region
 from mrrecon.operators.backend import to_numpy
@@ -119,9 +119,9 @@ def simulate(
         image = image * np.exp(1j * object_phase(image.shape, seed))
     image = image.astype(np.complex64, copy=False)
 
-    covariance = _noise_covariance(image, maps, region, snr, noise_variance, noise_correlation)
+    combined = combined_sensitivity(maps)
+    covariance = _noise_covariance(image, maps, combined, region, snr, noise_variance, noise_correlation)
     kspace = _measure(image, maps, sampled, covariance, np.random.default_rng((seed, 3)))
-    combined = np.sqrt(np.sum(maps.real**2 + maps.imag**2, axis=0))
     if keep_maps:
         maps /= np.maximum(combined, np.finfo(np.float32).tiny)
     return Acquisition(
@@ -156,19 +156,17 @@ def object_phase(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
         np.linspace(-1, 1, n, dtype=np.float32).reshape([-1 if i == j else 1 for j in range(3)])
         for i, n in enumerate(shape)
     ]
-    linear, square = rng.uniform(-1, 1, 3), rng.uniform(-1.2, 1.2, 3)
-    phase = np.float32(rng.uniform(-np.pi, np.pi)) + sum(
-        np.float32(a) * x + np.float32(b) * x * x for a, b, x in zip(linear, square, axes, strict=True)
-    )
-    phase = phase + sum(
-        np.float32(rng.uniform(-0.6, 0.6)) * axes[i] * axes[j] for i, j in ((0, 1), (0, 2), (1, 2))
-    )
+    phase = np.full(shape, rng.uniform(-np.pi, np.pi), np.float32)
+    for x, linear, square in zip(axes, rng.uniform(-1, 1, 3), rng.uniform(-1.2, 1.2, 3), strict=True):
+        phase += np.float32(linear) * x + np.float32(square) * x * x
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        phase += np.float32(rng.uniform(-0.6, 0.6)) * axes[i] * axes[j]
     for _ in range(4):
         height, width = rng.uniform(-1.2, 1.2), rng.uniform(0.12, 0.3)
         centre = rng.uniform(-0.5, 0.5, 3)
-        bump = [np.exp(-((x - c) ** 2) / (2 * width**2)) for x, c in zip(axes, centre, strict=True)]
-        phase = phase + np.float32(height) * (bump[0] * bump[1] * bump[2])
-    return phase.astype(np.float32, copy=False)
+        x, y, z = (np.exp(-((x - c) ** 2) / (2 * width**2)) for x, c in zip(axes, centre, strict=True))
+        phase += np.float32(height) * x * y * z
+    return phase
 
 
 # ---- checks ----------------------------------------------------------------------------------------------
@@ -176,10 +174,8 @@ def object_phase(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
 
 def _check_anatomy(anatomy: Any) -> np.ndarray:
     image = to_numpy(anatomy)
-    if image.ndim != 3 or min(image.shape) < 2:
-        raise ShapeError(
-            f"anatomy must have three axes (x, y, z) of at least 2 voxels, got shape {image.shape}."
-        )
+    if image.ndim != 3 or image.size == 0:
+        raise ShapeError(f"anatomy must have the three axes (x, y, z), got shape {image.shape}.")
     if image.dtype.kind not in "biufc":
         raise DataError(f"anatomy must be numbers, got dtype {image.dtype}.")
     image = image.astype(np.complex64 if image.dtype.kind == "c" else np.float32)
@@ -234,23 +230,25 @@ def _sampling(shape: tuple[int, ...], mask: Any, partial_fourier: tuple[float, f
 def _noise_covariance(
     image: np.ndarray,
     maps: np.ndarray,
+    combined: np.ndarray,
     region: np.ndarray,
     snr: float | None,
     variance: float | None,
     correlation: float,
 ) -> np.ndarray | None:
-    if snr is None and variance is None:
-        return None
-    inside = maps[:, region].astype(np.complex128)
-    gram = inside @ inside.conj().T
-    level = np.sqrt(np.diag(gram).real)
-    shape = (1 - correlation) * np.eye(len(maps)) + correlation * gram / np.outer(level, level)
-    if variance is None:
-        assert snr is not None
-        weight = np.sqrt(np.einsum("cn,cn->n", inside.conj(), np.linalg.solve(shape, inside)).real)
-        at_unit_variance = math.sqrt(2) * float(np.mean(np.abs(image[region]) * weight))
-        variance = (at_unit_variance / snr) ** 2
-    return variance * shape
+    """Covariance ``(coils, coils)`` of one complex sample that gives this SNR or this mean variance."""
+    matrix = np.eye(len(maps), dtype=np.complex128)
+    if correlation > 0:
+        inside = maps[:, region]
+        overlap = (inside @ inside.conj().T).astype(np.complex128)
+        level = np.sqrt(np.diag(overlap).real)
+        matrix = (1 - correlation) * matrix + correlation * overlap / np.outer(level, level)
+        whitening = np.linalg.inv(np.linalg.cholesky(matrix)).astype(np.complex64)
+        combined = combined_sensitivity(np.tensordot(whitening, maps, axes=1))
+    if snr is not None:
+        signal = np.mean(np.abs(image[region]) * combined[region], dtype=np.float64)
+        variance = 2 * (float(signal) / snr) ** 2
+    return None if variance is None else variance * matrix
 
 
 def _measure(
@@ -263,13 +261,14 @@ def _measure(
     """K-space ``(coils, x, y, z)`` of the sensitivity-weighted images, with noise, zero where not sampled."""
     from mrrecon.operators.fourier import fft
 
-    kspace = np.empty(maps.shape, np.complex64)
+    coils, planes, *plane = maps.shape
+    kspace = np.empty((coils, planes, *plane), np.complex64)
     for c, sensitivity in enumerate(maps):
         kspace[c] = fft(sensitivity * image)
     if covariance is not None:
         mix = np.linalg.cholesky(covariance / 2).astype(np.complex64)  # / 2: real and imaginary part each
-        for x in range(kspace.shape[1]):
-            plane = rng.standard_normal((2, *kspace[:, x].shape), dtype=np.float32)
-            kspace[:, x] += np.tensordot(mix, plane[0] + 1j * plane[1], axes=1)
+        for x in range(planes):
+            real, imaginary = (rng.standard_normal((coils, *plane), dtype=np.float32) for _ in range(2))
+            kspace[:, x] += np.tensordot(mix, real + 1j * imaginary, axes=1)
     kspace *= mask
     return kspace

@@ -162,6 +162,12 @@ def test_seed_decides_and_is_recorded():
     assert json.loads(json.dumps(step.settings))["seed"] == 1
 
 
+@pytest.mark.parametrize("shape", [(1, 24, 20), (3, 2, 1)])
+def test_thin_volumes(shape):
+    scan = simulate(np.ones(shape), n_coils=3, snr=10, keep_maps=True)
+    assert scan.shape == shape
+
+
 def test_geometry_is_kept():
     affine = np.array([[0, 0, 2.0, -30], [3, 0, 0, -50], [0, -1.5, 0, 40], [0, 0, 0, 1]])
     scan = simulate(ellipsoid(), n_coils=2, affine=affine)

@@ -57,7 +57,16 @@ def find_slope(distance: np.ndarray, count: int, packing: float) -> float:
 
 
 @numba.njit(cache=True, nogil=True)
-def _claim(closeness, py, pz, spacing, growth, scale, y, z):
+def _claim(
+    closeness: np.ndarray,
+    py: np.ndarray,
+    pz: np.ndarray,
+    spacing: np.ndarray,
+    growth: float,
+    scale: float,
+    y: int,
+    z: int,
+) -> None:
     """Record the sample (y, z): the squared relative distance of the positions that it is closest to."""
     ny, nz = closeness.shape
     r = spacing[y, z]
