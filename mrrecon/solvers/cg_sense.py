@@ -1,0 +1,116 @@
+"""CG-SENSE: least squares with Tikhonov regularisation, by conjugate gradients on the normal equations."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from mrrecon.operators.linalg import cg_direction, cg_update, real_dot
+from mrrecon.solvers.base import Callback, Iteration, Solver, check_settings, iterate
+from mrrecon.solvers.problem import Problem, pose
+
+if TYPE_CHECKING:
+    from mrrecon.acquisition import Acquisition
+    from mrrecon.reconstruction import Reconstruction
+
+__all__ = ["CGSense"]
+
+DEFAULT_LAM = 0.35
+
+
+@dataclass(frozen=True)
+class CGSense(Solver):
+    """Minimise ``|A x - y|^2 + lam L |x|^2``, L being the largest eigenvalue of ``A^H A`` (mostly 1).
+
+    Several sets of maps (soft SENSE) are solved for together; the volume of the first is returned.
+
+    Parameters
+    ----------
+    lam
+        Strength of the regularisation, relative to L, so that the scale of data and maps does not matter. By
+        default 0.35 times the noise over the root mean square of the image, which on simulated heads (R = 4
+        and 8, SNR 10 to 40) was within 0.4 dB of the best.
+    max_iter
+        Most iterations to do.
+    tolerance
+        Stop when the residual of the normal equations is this fraction of its start at zero; 0 for never.
+
+    References
+    ----------
+    Pruessmann et al. 2001, Magn Reson Med 46:638, section "Iterative reconstruction".
+    """
+
+    lam: float | None = None
+    max_iter: int = 30
+    tolerance: float = 1e-3
+
+    name: ClassVar[str] = "cg-sense"
+
+    def __post_init__(self) -> None:
+        check_settings(self.lam, self.max_iter, self.tolerance)
+
+    def __call__(
+        self, acquisition: Acquisition, callback: Callback | None = None, initial: Any = None
+    ) -> Reconstruction:
+        """Reconstruct; see :class:`~mrrecon.solvers.base.Solver`.
+
+        Parameters
+        ----------
+        acquisition
+            Scan with maps.
+        callback
+            Called after each iteration; its residual is that of the normal equations, relative to
+            ``|A^H y|``.
+        initial
+            Volume ``(x, y, z)``, or a reconstruction, to start from (warm start).
+        """
+        from mrrecon.reconstruction import Reconstruction
+
+        began = time.perf_counter()
+        problem = pose(acquisition, self.name)
+        lam = DEFAULT_LAM * problem.noise / problem.power**0.5 if self.lam is None else self.lam
+        image = problem.start(initial)
+        steps = _conjugate_gradients(problem, lam * problem.lipschitz, image, warm=initial is not None)
+        end = iterate(steps, image, self.max_iter, self.tolerance, callback, problem.volume)
+        return Reconstruction.from_solver(
+            acquisition,
+            problem.volume(end.image),
+            self.name,
+            {**asdict(self), "lam": lam, "warm_start": initial is not None, "stopped": end.stopped},
+            scale=problem.scale,
+            history=end.history,
+            seconds=time.perf_counter() - began,
+        )
+
+
+def _conjugate_gradients(problem: Problem, ridge: float, x: Any, warm: bool) -> Iterator[Iteration]:
+    """Solve ``(A^H A + ridge) x = A^H y`` in place, from `x`.
+
+    References
+    ----------
+    Hestenes, Stiefel 1952, J Res Nat Bur Stand 49:409, section 3.
+    """
+    b = problem.backprojection
+    size = math.sqrt(real_dot(b, b))
+    r = b.copy()
+    if warm:
+        r -= problem.encoding.normal(x) + np.float32(ridge) * x
+    p, q = r.copy(), r * 0
+    energy = real_dot(r, r)
+    while energy > 0:
+        _, curvature = problem.encoding.normal_energy(p, out=q)
+        if ridge:
+            q += np.float32(ridge) * p
+            curvature += ridge * real_dot(p, p)
+        alpha = energy / curvature
+        if not (math.isfinite(alpha) and math.isfinite(energy)):
+            yield Iteration(x, math.nan)
+            return
+        before, energy = energy, cg_update(x, r, p, q, alpha)
+        yield Iteration(x, math.sqrt(energy) / size)
+        cg_direction(p, r, energy / before)

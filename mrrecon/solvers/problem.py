@@ -1,0 +1,142 @@
+"""From an acquisition to the least-squares problem that the iterative methods solve, at unit signal scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mrrecon.errors import DataError, ShapeError
+from mrrecon.operators.backend import get_array_module, to_device, to_numpy
+from mrrecon.solvers.scaling import signal_scale
+
+if TYPE_CHECKING:
+    from mrrecon.acquisition import Acquisition
+    from mrrecon.operators.encoding import CartesianEncoding
+
+__all__ = ["Problem", "pose", "whitened"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Minimise ``|A x - y|^2`` over images x; everything is divided by `scale`, so that tissue is about 1.
+
+    Parameters
+    ----------
+    encoding
+        A, which gives ``encoding.normal(x) = A^H A x``.
+    backprojection
+        ``A^H y``, ``(x, y, z)`` or ``(sets, x, y, z)``.
+    scale
+        What the data were divided by; multiply the solution with it.
+    lipschitz
+        Largest eigenvalue of ``A^H A`` (an upper bound that is nearly reached); 1 for normalised maps, white
+        data.
+    noise
+        Standard deviation of the noise of one complex sample of y, over the square root of `lipschitz`: the
+        noise of a fully sampled image.
+    acceleration
+        Achieved R.
+    power
+        Mean square of the image over the field of view.
+    """
+
+    encoding: CartesianEncoding
+    backprojection: Any
+    scale: float
+    lipschitz: float
+    noise: float
+    acceleration: float
+    power: float
+
+    @property
+    def zero_filled_noise(self) -> float:
+        """Standard deviation of the noise in the zero-filled image: only 1/R of the samples add to it."""
+        return self.noise / self.acceleration**0.5
+
+    def start(self, initial: Any) -> Any:
+        """Return the first iterate: zero, or a copy of the volume `initial` (warm start) at unit scale."""
+        xp = get_array_module(self.backprojection)
+        image = xp.zeros_like(self.backprojection)
+        if initial is not None:
+            volume = to_numpy(getattr(initial, "volume", initial))
+            if volume.shape != image.shape[-3:]:
+                raise ShapeError(
+                    f"initial has shape {volume.shape}, the scan needs (x, y, z) = {image.shape[-3:]}."
+                )
+            first = image.reshape(-1, *image.shape[-3:])[0]
+            first[...] = to_device(volume.astype(np.complex64) / np.float32(self.scale), _device(image))
+        return image
+
+    def volume(self, image: Any) -> np.ndarray:
+        """Return an iterate as the caller gets it: the first set, on the CPU, in the scale of the data."""
+        first = image.reshape(-1, *image.shape[-3:])[0]
+        return to_numpy(first) * np.float32(self.scale)
+
+
+def whitened(acquisition: Acquisition) -> Acquisition:
+    """Load the scan and whiten it, maps included, if its noise covariance is known and not the identity."""
+    scan = acquisition.load()
+    if scan.noise_covariance is None or scan.is_whitened:
+        return scan
+    from mrrecon.preparation import whiten
+
+    return whiten(scan)
+
+
+def pose(acquisition: Acquisition, method: str) -> Problem:
+    """Load, whiten and scale the scan, and set up its encoding operator.
+
+    Parameters
+    ----------
+    acquisition
+        Any scan with maps.
+    method
+        Name of the solver, for messages.
+
+    Raises
+    ------
+    DataError
+        If the scan has no maps, or no signal.
+    """
+    from mrrecon.operators.encoding import CartesianEncoding
+
+    if acquisition.maps is None:
+        raise DataError(
+            f"{method} needs coil sensitivity maps and the acquisition has none; estimate them first with "
+            "acquisition.calibrate() (mrrecon recon on the command line does so itself)."
+        )
+    scan = whitened(acquisition)
+    encoding = CartesianEncoding(scan.maps, scan.mask, scan.domains[0])
+    lipschitz = encoding.lipschitz()
+    if not lipschitz > 0:
+        raise DataError("maps are zero everywhere; estimate them again with acquisition.calibrate().")
+    measured = signal_scale(scan.kspace, scan.mask, scan.domains[0])
+    root = lipschitz**0.5
+    scale = measured.level / root
+    backprojection = encoding.adjoint(scan.kspace)
+    backprojection *= np.float32(1 / scale)
+    return Problem(
+        encoding=encoding,
+        backprojection=backprojection,
+        scale=scale,
+        lipschitz=lipschitz,
+        noise=float(_noise_level(scan) / root / scale),
+        acceleration=scan.acceleration,
+        power=float(measured.power / lipschitz / scale**2),
+    )
+
+
+def _noise_level(scan: Acquisition) -> float:
+    """Standard deviation of one complex sample: as known, else from the quietest part of the data."""
+    if scan.noise_std is not None:
+        return scan.noise_std
+    from mrrecon.operators.coils import estimate_noise_covariance
+
+    covariance = estimate_noise_covariance(scan.kspace, scan.mask, scan.domains[0])
+    return float(np.sqrt(np.mean(np.diag(covariance).real)))
+
+
+def _device(array: Any) -> str:
+    return "cpu" if get_array_module(array) is np else "cuda"
