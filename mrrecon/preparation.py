@@ -50,10 +50,6 @@ def whiten(acquisition: Acquisition, noise_covariance: Any = None) -> Acquisitio
     The mean noise variance, and with it the scale of the image, stays what it was: a whitened scan reconstructs to
     the units of the raw one.
 
-    Without maps, unit-norm ones will be estimated from the whitened data, in which the image is larger by one
-    over the noise level; a reference volume is scaled along (exactly so for white noise). With maps, which are
-    whitened too, the image keeps its scale.
-
     Parameters
     ----------
     acquisition
