@@ -6,10 +6,12 @@ import pickle
 import subprocess
 import sys
 import tracemalloc
+import types
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import scipy.fft
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -292,19 +294,66 @@ def test_kernels_match_reference(rng, name, shift):
                 np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize("slab_bytes", [1, 20_000, 1 << 28])
-@pytest.mark.parametrize("readout_domain", ["image", "kspace"])
-@pytest.mark.parametrize("mask_axes", [2, 3])
-@pytest.mark.parametrize("sets", [None, 2])
-@pytest.mark.parametrize("shape", [(6, 8, 10), (5, 7, 9)])
-def test_gpu_matches_cpu(rng, monkeypatch, shape, sets, mask_axes, readout_domain, slab_bytes):
-    import cupy
+class OnDevice(np.ndarray):
+    """Stands for cupy.ndarray: NumPy underneath, of a type of its own, with ``get``."""
 
+    def get(self):
+        return np.array(self).view(np.ndarray)
+
+
+class PretendCupy(types.ModuleType):
+    """NumPy under the name of CuPy: whatever it makes is an OnDevice array."""
+
+    ndarray = OnDevice
+
+    def __getattr__(self, name):
+        found = getattr(np, name)
+        if not callable(found) or isinstance(found, type):
+            return found
+
+        def call(*args, **kwargs):
+            result = found(*args, **kwargs)
+            return result.view(OnDevice) if isinstance(result, np.ndarray) else result
+
+        return call
+
+
+@pytest.fixture
+def pretend_gpu(monkeypatch):
+    """The engine's GPU path on the CPU: its slabs and its dispatch with the plain reference kernels."""
+    cupy = PretendCupy("cupy")
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    for name in ("cupyx", "cupyx.scipy"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, "cupyx.scipy.fft", scipy.fft)
+    choose = encoding_module.encoding_kernels
+    monkeypatch.setattr(
+        encoding_module, "encoding_kernels", lambda xp: reference if xp is cupy else choose(xp)
+    )
+    return cupy
+
+
+GPU_CASES = [
+    pytest.mark.parametrize("slab_bytes", [1, 20_000, 1 << 28]),
+    pytest.mark.parametrize("readout_domain", ["image", "kspace"]),
+    pytest.mark.parametrize("mask_axes", [2, 3]),
+    pytest.mark.parametrize("sets", [None, 2]),
+    pytest.mark.parametrize("shape", [(6, 8, 10), (5, 7, 9), (29, 8, 6)]),
+]
+
+
+def gpu_cases(test):
+    for mark in GPU_CASES:
+        test = mark(test)
+    return test
+
+
+def compare_gpu_with_cpu(cupy, monkeypatch, rng, shape, sets, mask_axes, readout_domain, slab_bytes):
     monkeypatch.setattr(encoding_module, "GPU_SLAB_BYTES", slab_bytes)
     maps, mask, image, kspace = problem(rng, shape, sets=sets, mask_axes=mask_axes)
     here = CartesianEncoding(maps, mask, readout_domain)
     there = CartesianEncoding(cupy.asarray(maps), cupy.asarray(mask), readout_domain)
+    assert there.xp is cupy
     assert_close(there.forward(cupy.asarray(image)).get(), here.forward(image))
     assert_close(there.adjoint(cupy.asarray(kspace)).get(), here.adjoint(kspace))
     result, energy = there.normal_energy(cupy.asarray(image))
@@ -314,3 +363,17 @@ def test_gpu_matches_cpu(rng, monkeypatch, shape, sets, mask_axes, readout_domai
     assert check_adjoint(there) < 1e-4
     with pytest.raises(DataError, match="on the CPU"):
         there.forward(image)
+    with pytest.raises(DataError, match="on a GPU"):
+        here.forward(cupy.asarray(image))
+
+
+@gpu_cases
+def test_gpu_path_on_cpu(pretend_gpu, monkeypatch, rng, shape, sets, mask_axes, readout_domain, slab_bytes):
+    compare_gpu_with_cpu(pretend_gpu, monkeypatch, rng, shape, sets, mask_axes, readout_domain, slab_bytes)
+
+
+@pytest.mark.gpu
+@gpu_cases
+def test_gpu_matches_cpu(monkeypatch, rng, shape, sets, mask_axes, readout_domain, slab_bytes):
+    cupy = pytest.importorskip("cupy")
+    compare_gpu_with_cpu(cupy, monkeypatch, rng, shape, sets, mask_axes, readout_domain, slab_bytes)
