@@ -29,6 +29,8 @@ from mrrecon.operators.backend import to_numpy
 
 __all__ = ["object_phase", "simulate"]
 
+QUIET_SECONDS = 2  # before a progress bar appears
+
 
 def simulate(
     anatomy: Any,
@@ -259,15 +261,17 @@ def _measure(
     rng: np.random.Generator,
 ) -> np.ndarray:
     """K-space ``(coils, x, y, z)`` of the sensitivity-weighted images, with noise, zero where not sampled."""
+    from tqdm.auto import tqdm
+
     from mrrecon.operators.fourier import fft
 
     coils, planes, *plane = maps.shape
     kspace = np.empty((coils, planes, *plane), np.complex64)
-    for c, sensitivity in enumerate(maps):
-        kspace[c] = fft(sensitivity * image)
+    for c in tqdm(range(coils), desc="simulating coils", delay=QUIET_SECONDS, leave=False):
+        kspace[c] = fft(maps[c] * image)
     if covariance is not None:
         mix = np.linalg.cholesky(covariance / 2).astype(np.complex64)  # / 2: real and imaginary part each
-        for x in range(planes):
+        for x in tqdm(range(planes), desc="simulating noise", delay=QUIET_SECONDS, leave=False):
             real, imaginary = (rng.standard_normal((coils, *plane), dtype=np.float32) for _ in range(2))
             kspace[:, x] += np.tensordot(mix, real + 1j * imaginary, axes=1)
     kspace *= mask
