@@ -33,7 +33,7 @@ from mrrecon.operators.backend import (
 from mrrecon.operators.errors import DataError, MaskError, ShapeError
 from mrrecon.operators.fourier import InPlaceFFT, fft, ifft
 from mrrecon.operators.kernels import encoding_kernels
-from mrrecon.operators.linalg import real_dot
+from mrrecon.operators.linalg import cg_curvature
 from mrrecon.operators.parallel import ScratchPool, run_slabs
 
 __all__ = ["CartesianEncoding"]
@@ -231,12 +231,14 @@ class CartesianEncoding:
         self._normal(a, result)
         return as_kind(result.reshape(self.ishape), image) if out is None else out
 
-    def normal_energy(self, image: Any, out: Any = None) -> tuple[Any, float]:
-        """Apply the normal operator N; return ``(N x, <x, N x>)``, what conjugate gradients need."""
+    def normal_energy(self, image: Any, out: Any = None, ridge: float = 0.0) -> tuple[Any, float]:
+        """Apply ``N = A^H A + ridge``; return ``(N x, <x, N x>)``, what conjugate gradients need."""
         a = self._as_image(image)
         result = self._check_out(out, a)
         self._normal(a, result)
-        return (as_kind(result.reshape(self.ishape), image) if out is None else out), real_dot(a, result)
+        return (as_kind(result.reshape(self.ishape), image) if out is None else out), cg_curvature(
+            a, result, ridge
+        )
 
     def lipschitz(self) -> float:
         """Upper bound of the largest eigenvalue of the normal operator: that of ``S^H S``, the largest over

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
 from mrrecon.operators.backend import get_array_module, num_threads
 from mrrecon.operators.errors import ShapeError
 from mrrecon.operators.parallel import ScratchPool, run_slabs
 
-__all__ = ["cg_direction", "cg_update", "real_dot"]
+__all__ = ["cg_curvature", "cg_direction", "cg_update", "real_dot"]
 
 CHUNK = 1 << 15  # elements per pass: results do not depend on the number of threads
 _nothing: ScratchPool[None] = ScratchPool(lambda: None)
@@ -25,6 +26,20 @@ def real_dot(a: Any, b: Any) -> float:
     from mrrecon.operators.kernels import cpu
 
     return _sum_chunks(lambda part: cpu.real_dot(*(v[part] for v in flat)), a.size)
+
+
+def cg_curvature(p: Any, q: Any, ridge: float = 0.0) -> float:
+    """Complete the system matrix of conjugate gradients, in place: ``q += ridge p``; return the real part of <p, q>."""
+    if not ridge:
+        return real_dot(p, q)
+    _same_shape(p=p, q=q)
+    flat = _flat(p, q)
+    if flat is None:
+        q += q.real.dtype.type(ridge) * p
+        return real_dot(p, q)
+    from mrrecon.operators.kernels import cpu
+
+    return _sum_chunks(lambda part: cpu.curvature(*(v[part] for v in flat), float(ridge)), p.size)
 
 
 def cg_update(x: Any, r: Any, p: Any, q: Any, alpha: float) -> float:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-__all__ = ["combine", "direction", "expand", "load", "real_dot", "store", "update", "weigh"]
+__all__ = ["combine", "curvature", "direction", "expand", "load", "real_dot", "store", "update", "weigh"]
 
 # Reordering sums is allowed (vector units); NaN and Inf keep their meaning.
 _jit = numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"}, error_model="numpy")
@@ -138,6 +138,17 @@ def real_dot(a: np.ndarray, b: np.ndarray) -> np.float32:
     total = np.float32(0)
     for i in range(a.size):
         total += a[i].real * b[i].real + a[i].imag * b[i].imag
+    return total
+
+
+@_jit
+def curvature(p: np.ndarray, q: np.ndarray, ridge: float) -> np.float32:
+    """``q += ridge p`` over flat arrays; returns the real part of <p, q>."""
+    factor, total = np.float32(ridge), np.float32(0)
+    for i in range(p.size):
+        new = q[i] + factor * p[i]
+        q[i] = new
+        total += p[i].real * new.real + p[i].imag * new.imag
     return total
 
 

@@ -70,6 +70,9 @@ def test_matches_the_definition(rng, shape, sets, mask_axes, readout_domain):
     result, energy = encoding.normal_energy(image, out=np.empty_like(image))
     assert_close(result, normal)
     assert energy == pytest.approx(np.linalg.norm(expected) ** 2, rel=1e-5)
+    result, energy = encoding.normal_energy(image, ridge=0.5)
+    assert_close(result, normal + 0.5 * image)
+    assert energy == pytest.approx(np.linalg.norm(expected) ** 2 + 0.5 * np.linalg.norm(image) ** 2, rel=1e-5)
 
 
 @pytest.mark.parametrize("library", ["fftw", "scipy"])

@@ -28,6 +28,11 @@ def test_updates(rng, shape, dtype, strided):
     np.testing.assert_allclose(x, expected_x, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(r, expected_r, rtol=1e-5, atol=1e-6)
     assert squared == pytest.approx(np.linalg.norm(expected_r.ravel()) ** 2, rel=1e-5)
+    expected_q = q + 0.4 * p
+    curvature = linalg.cg_curvature(p, q, 0.4)
+    np.testing.assert_allclose(q, expected_q, rtol=1e-5, atol=1e-6)
+    assert curvature == pytest.approx(np.vdot(p, q).real, rel=1e-4, abs=1e-3)
+    assert curvature == pytest.approx(linalg.cg_curvature(p, q), rel=1e-4, abs=1e-3)
     expected_p = r + 0.7 * p
     linalg.cg_direction(p, r, 0.7)
     np.testing.assert_allclose(p, expected_p, rtol=1e-5, atol=1e-6)
