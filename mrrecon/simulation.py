@@ -103,6 +103,8 @@ def simulate(
             )
     if not 0 <= noise_correlation < 1:
         raise DataError(f"noise_correlation must be at least 0 and below 1, got {noise_correlation}.")
+    if not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise DataError(f"seed must be a whole number from 0, got {seed!r}.")
     sampled = _sampling(image.shape, mask, partial_fourier)
 
     settings = {
@@ -113,7 +115,7 @@ def simulate(
         "noise_correlation": noise_correlation,
         "phase": phase,
         "partial_fourier": list(partial_fourier),
-        "seed": seed,
+        "seed": int(seed),
     }
     region = object_region(np.abs(image))
     maps = coil_maps(image.shape, n_coils, affine=affine, region=region, model=coil_model, seed=seed)

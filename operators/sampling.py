@@ -79,7 +79,7 @@ def poisson(
     from mrrecon.operators.kernels.poisson_cpu import SUBPIXEL, find_slope, throw_darts
 
     plan = _plan(shape, accel, calibration, elliptical)
-    rng = np.random.default_rng(seed)
+    rng = _generator(seed)
     (y, z), (reach_y, reach_z) = plan.outside_block(), plan.outside_block_max()
     distance = np.sqrt((y / reach_y)[:, None] ** 2 + (z / reach_z)[None, :] ** 2)
     free = np.flatnonzero(plan.free)
@@ -130,7 +130,7 @@ def gaussian(
     y, z = (_normal_weights(n, width * n) for n in plan.shape)
     free = np.flatnonzero(plan.free)
     weights = np.floor((y[:, None] * z[None, :]).ravel()[free] * 2.0**36).astype(np.int64) + 1
-    uniforms = np.random.default_rng(seed).random(plan.remaining)
+    uniforms = _generator(seed).random(plan.remaining)
     mask = plan.block.copy()
     mask.ravel()[free[draw_distinct(weights, uniforms)]] = True
     return mask
@@ -150,7 +150,7 @@ def uniform(
     """
     plan = _plan(shape, accel, calibration, elliptical)
     mask = plan.block.copy()
-    mask.ravel()[np.random.default_rng(seed).permutation(np.flatnonzero(plan.free))[: plan.remaining]] = True
+    mask.ravel()[_generator(seed).permutation(np.flatnonzero(plan.free))[: plan.remaining]] = True
     return mask
 
 
@@ -220,7 +220,7 @@ def _plan(shape: tuple[int, int], accel: float, calibration: Calibration, ellipt
         raise MaskError(f"shape must be the matrix size (y, z), two whole numbers, got {shape!r}.") from None
     if ny < 1 or nz < 1:
         raise MaskError(f"shape must be the matrix size (y, z), two positive numbers, got {shape!r}.")
-    if not (math.isfinite(accel) and accel >= 1):
+    if not (isinstance(accel, (int, float, np.number)) and math.isfinite(accel) and accel >= 1):
         raise MaskError(f"accel must be a number of at least 1 (1 samples everything), got {accel}.")
     edges = _block_edges(calibration, ny, nz)
     block = np.zeros((ny, nz), bool)
@@ -249,6 +249,12 @@ def _plan(shape: tuple[int, int], accel: float, calibration: Calibration, ellipt
             f"{possible}, the nearest values are {near}."
         )
     return _Plan((ny, nz), edges, block, allowed & ~block, count - fewest)
+
+
+def _generator(seed: int) -> np.random.Generator:
+    if not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise MaskError(f"seed must be a whole number from 0, got {seed!r}.")
+    return np.random.default_rng(seed)
 
 
 def _block_edges(calibration: Calibration, ny: int, nz: int) -> tuple[int, int]:

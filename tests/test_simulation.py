@@ -190,6 +190,7 @@ def test_geometry_is_kept():
         ({"noise_variance": float("inf")}, DataError, "noise_variance must be"),
         ({"noise_correlation": 1}, DataError, "noise_correlation"),
         ({"partial_fourier": (0.5, 1)}, DataError, "partial_fourier"),
+        ({"seed": -1}, DataError, "seed"),
         ({"mask": np.ones((44, 48))}, MaskError, "mask has shape"),
         ({"affine": np.eye(3)}, DataError, "4x4"),
         ({"affine": np.eye(4), "voxel_size": (2, 2, 2)}, DataError, "disagree"),
