@@ -8,6 +8,9 @@ What the numbers mean
   data. Maps that were estimated fix their phase on a coil, so that such a volume differs from the reference
   by a smooth phase; compare magnitudes (the default of :func:`mrrecon.metrics.evaluate`), or complex values
   when `keep_maps` was set.
+- With correlated noise, unit-norm maps estimated after whitening weight the image by the sensitivity of the
+  whitened coils instead, which differs from the reference by a smooth factor; true maps that were whitened
+  with the data do not.
 - SNR is the mean over the object of the voxel-wise signal-to-noise ratio of the fully sampled, optimally
   combined magnitude image: ``sqrt(2) |x| sqrt(S^H Psi^-1 S)``, where Psi is the noise covariance of the
   complex coil images (the root of 2, because only the noise component along the signal changes the
