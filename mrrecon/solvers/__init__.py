@@ -28,7 +28,7 @@ _HOME = {  # public name -> module that defines it
     "Status": "base",
     "TotalVariation": "tv",
     "ZeroFilled": "zero_filled",
-    "progress": "progress",
+    "progress": "progress_bar",
 }
 
 __all__ = [*_HOME, "get", "names"]

@@ -103,10 +103,7 @@ def _conjugate_gradients(problem: Problem, ridge: float, x: Any, warm: bool) -> 
     p, q = r.copy(), r * 0
     energy = real_dot(r, r)
     while energy > 0:
-        _, curvature = problem.encoding.normal_energy(p, out=q)
-        if ridge:
-            q += np.float32(ridge) * p
-            curvature += ridge * real_dot(p, p)
+        _, curvature = problem.encoding.normal_energy(p, out=q, ridge=ridge)
         alpha = energy / curvature
         if not (math.isfinite(alpha) and math.isfinite(energy)):
             yield Iteration(x, math.nan)
