@@ -67,7 +67,7 @@ def write_maps(maps: Any, path: str | Path) -> Path:
 
 
 def write_mask(mask: Any, path: str | Path) -> Path:
-    """Write a mask ``(y, z)`` or ``(x, y, z)`` as ``.npy``, BART ``.cfl``, or ``.png`` (2D; rows y, columns z).
+    """Write a mask ``(y, z)`` or ``(x, y, z)`` as ``.npy``, BART ``.cfl``, or ``.png`` (rows y, columns z).
 
     Raises
     ------
@@ -103,7 +103,7 @@ def _write(array: np.ndarray, path: Path, what: str) -> Path:
 
 
 def read_reference(path: str | Path) -> np.ndarray:
-    """Read a volume ``(x, y, z)`` to compare with: a result or a simulated scan ``.h5`` of ours, ``.cfl``, or NIfTI.
+    """Read a volume ``(x, y, z)`` to compare with: our ``.h5`` (result or simulated scan), ``.cfl``, NIfTI.
 
     NIfTI volumes are taken in their own axes, as reconstructions write them.
 

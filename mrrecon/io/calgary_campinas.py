@@ -30,7 +30,7 @@ def can_read(path: Path) -> bool:
         if file is None or "kspace" not in file:
             return False
         data = file["kspace"]
-        return getattr(data, "ndim", 0) == 4 and data.dtype.kind == "f" and not file.attrs.get("format")
+        return getattr(data, "ndim", 0) == 4 and data.dtype.kind == "f" and "format" not in file.attrs
 
 
 def read(

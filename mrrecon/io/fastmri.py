@@ -38,7 +38,7 @@ def can_read(path: Path) -> bool:
         if file is None or "kspace" not in file:
             return False
         data = file["kspace"]
-        return getattr(data, "ndim", 0) in (3, 4) and data.dtype.kind == "c" and not file.attrs.get("format")
+        return getattr(data, "ndim", 0) in (3, 4) and data.dtype.kind == "c" and "format" not in file.attrs
 
 
 @dataclass(frozen=True)

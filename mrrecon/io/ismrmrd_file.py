@@ -107,7 +107,7 @@ def read(
         if len(table) == 0:
             raise FileFormatError(f"{path} holds no readouts; the recording was stopped or the copy failed.")
         heads = table.fields("head")[:]
-        if not {*HEADER_DTYPE.names} <= {*(heads.dtype.names or ())}:
+        if not {*(HEADER_DTYPE.names or ())} <= {*(heads.dtype.names or ())}:
             raise FileFormatError(f"{path}: the readout headers are not those of ISMRMRD version 1.")
         if header.trajectory != "cartesian":
             raise FileFormatError(

@@ -106,15 +106,8 @@ def parse_header(text: str, path: Path) -> Header:
         encoding = root.find("encoding")
         if root.tag != "ismrmrdHeader" or encoding is None:
             raise ValueError("there is no <encoding> in an <ismrmrdHeader>")
-        spaces = {}
-        for space in ("encodedSpace", "reconSpace"):
-            matrix = [int(_text(encoding, f"{space}/matrixSize/{a}")) for a in "xyz"]
-            fov = [float(_text(encoding, f"{space}/fieldOfView_mm/{a}")) for a in "xyz"]
-            if not all(1 <= n <= 65536 for n in matrix):
-                raise ValueError(f"{space} has the matrix size {matrix}")
-            if not all(math.isfinite(f) and 0 < f < 1e5 for f in fov):
-                raise ValueError(f"{space} has the field of view {fov} mm")
-            spaces[space] = tuple(matrix), tuple(fov)
+        encoded_matrix, encoded_fov = _space(encoding, "encodedSpace")
+        recon_matrix, recon_fov = _space(encoding, "reconSpace")
         limits = {}
         for name in ("kspace_encoding_step_1", "kspace_encoding_step_2"):
             found = encoding.find(f"encodingLimits/{name}")
@@ -122,8 +115,10 @@ def parse_header(text: str, path: Path) -> Header:
                 limits[name] = Limit(*(int(_text(found, part)) for part in ("minimum", "maximum", "center")))
         bandwidth = root.findtext("acquisitionSystemInformation/relativeReceiverNoiseBandwidth")
         return Header(
-            *spaces["encodedSpace"],
-            *spaces["reconSpace"],
+            encoded_matrix,
+            encoded_fov,
+            recon_matrix,
+            recon_fov,
             limits,
             (encoding.findtext("trajectory") or "cartesian").strip().lower(),
             float(bandwidth) if bandwidth and 0 < float(bandwidth) <= 2 else 1.0,
@@ -133,6 +128,19 @@ def parse_header(text: str, path: Path) -> Header:
         raise FileFormatError(
             f"{path} has no usable ISMRMRD header: {error}; the file is damaged."
         ) from error
+
+
+def _space(
+    encoding: ElementTree.Element, name: str
+) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
+    """Matrix size and field of view (mm) of the encoded or the reconstructed space."""
+    x, y, z = (int(_text(encoding, f"{name}/matrixSize/{a}")) for a in "xyz")
+    fx, fy, fz = (float(_text(encoding, f"{name}/fieldOfView_mm/{a}")) for a in "xyz")
+    if not all(1 <= n <= 65536 for n in (x, y, z)):
+        raise ValueError(f"{name} has the matrix size {(x, y, z)}")
+    if not all(math.isfinite(f) and 0 < f < 1e5 for f in (fx, fy, fz)):
+        raise ValueError(f"{name} has the field of view {(fx, fy, fz)} mm")
+    return (x, y, z), (fx, fy, fz)
 
 
 def _text(element: ElementTree.Element, name: str) -> str:

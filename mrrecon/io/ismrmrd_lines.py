@@ -148,6 +148,13 @@ def plan_layout(
     imaging = (chosen["flags"] & np.uint64(1 << (FLAGS["calibration"] - 1))) == 0
     spot = first.astype(np.int64) * 2**20 + second
     keep = imaging | ~np.isin(spot, spot[imaging])  # calibration-only lines fill the gaps
+    # far more cells than any scan leaves out: ask before memory is taken for them
+    cells = header.encoded_matrix[1] * (header.encoded_matrix[2] if volumetric else 1)
+    if cells > 256 * len(np.unique(spot)) or readout > 16 * used:
+        raise FileFormatError(
+            f"{path}: the header's matrix {header.encoded_matrix} cannot belong to {len(rows)} readouts "
+            f"of {used} samples; the header is damaged."
+        )
     kept = readout
     if remove_oversampling:
         ratio = round(readout / header.oversampled_fov)

@@ -37,7 +37,8 @@ def _normalise(key: Any, shape: tuple[int, ...]) -> tuple[list[slice], tuple[Any
     keys += [slice(None)] * (len(shape) - len(keys))
     if len(keys) != len(shape):
         raise IndexError(f"{len(keys)} indices for the {len(shape)} axes (coils, x, y, z).")
-    slices, drop = [], []
+    slices: list[slice] = []
+    drop: list[Any] = []
     for axis, (k, n) in enumerate(zip(keys, shape, strict=True)):
         if isinstance(k, slice):
             if k.step not in (None, 1):

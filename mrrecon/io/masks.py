@@ -83,7 +83,7 @@ def read_fitting_mask(path: str | Path, measured: np.ndarray) -> np.ndarray:
     empty = int((lines & ~measured).sum())
     if empty > 0.02 * lines.sum():
         raise MaskError(
-            f"{path}: {empty} of the {int(lines.sum())} positions of the mask hold no data in the k-space; the "
-            "mask is transposed, shifted or belongs to another scan."
+            f"{path}: {empty} of the {int(lines.sum())} positions of the mask hold no data in the k-space; "
+            "the mask is transposed, shifted or belongs to another scan."
         )
     return mask

@@ -65,12 +65,13 @@ def read_volume(path: str | Path) -> tuple[np.ndarray, tuple[float, float, float
         If it is empty (one value everywhere) or has NaN or Inf.
     """
     import nibabel
+    from nibabel.filebasedimages import ImageFileError
 
     path = require_input(path)
     with reading(path, "NIfTI"):
         try:
             image: Any = nibabel.load(path)
-        except nibabel.filebasedimages.ImageFileError as error:
+        except ImageFileError as error:
             raise FileFormatError(f"{path} is not a NIfTI image; give a .nii or .nii.gz file.") from error
         if not isinstance(image, (nibabel.Nifti1Image, nibabel.Nifti1Pair, nibabel.MGHImage)):
             raise FileFormatError(

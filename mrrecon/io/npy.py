@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -100,7 +101,7 @@ def read(
     if len(shape) not in (3, 4):
         raise FileFormatError(f"{path} has shape {shape}, expected (coils, ky, kz) or (coils, x, y, z).")
     full = shape if len(shape) == 4 else (shape[0], 1, *shape[1:])
-    options = {
+    options: dict[str, Any] = {
         "offset": offset,
         "source_shape": shape,
         "order": "F" if fortran else "C",

@@ -111,8 +111,8 @@ def test_damaged_content_of_our_own(tmp_path, scan):
     assert "pass mask.T" in refused(damaged(replace("mask", scan.mask.T)), MaskError)
     assert "(12, 9)" in refused(damaged(replace("mask", scan.mask[:, :9])), MaskError)
     assert "another order" in refused(damaged(replace("maps", scan.maps.transpose(0, 2, 1, 3))), MRReconError)
-    assert refused(damaged(replace("record", "{not json")))
-    assert refused(damaged(replace("record", "[1, 2]")))
+    assert refused(damaged(replace("record", np.bytes_("{not json"))))
+    assert refused(damaged(replace("record", np.bytes_("[1, 2]"))))
     assert refused(damaged(replace("noise_covariance", -np.eye(3))), DataError)
     assert refused(damaged(replace("affine", np.zeros((4, 4)))), DataError)
 
