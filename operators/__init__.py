@@ -36,6 +36,8 @@ _HOME: dict[str, str] = {
     "whitening_matrix": "coils",
     "estimate_noise_covariance": "coils",
     "noise_covariance": "coils",
+    "FiniteDifference": "sparsity",
+    "Wavelet": "sparsity",
     "WaveletTransform": "wavelet",
     "dual_step": "total_variation",
     "gradient": "total_variation",

@@ -14,6 +14,7 @@ from mrrecon.operators.fourier import fft, ifft
 __all__ = ["SignalScale", "signal_scale"]
 
 BLOCK = 16  # side of the central block: smaller than any calibration region, so that masks do not change it
+SMALLEST = 4  # a smaller block would be all one brightness
 PERCENTILE = 99.0
 
 
@@ -41,7 +42,7 @@ def signal_scale(kspace: Any, mask: np.ndarray, readout_domain: str = "kspace") 
     kspace
         ``(coils, x, y, z)``, NumPy or CuPy.
     mask
-        Sampled positions ``(y, z)`` or ``(x, y, z)``. Where the block has gaps, all its samples count more.
+        Sampled positions ``(y, z)`` or ``(x, y, z)``: the block is as large as is fully sampled, up to 16.
     readout_domain
         Domain of axis x.
 
@@ -57,20 +58,18 @@ def signal_scale(kspace: Any, mask: np.ndarray, readout_domain: str = "kspace") 
     suppresses ringing.
     """
     shape = tuple(int(n) for n in kspace.shape[1:])
-    y, z = _centre(shape[1]), _centre(shape[2])
+    size = _fully_sampled(mask)
+    y, z = _centre(shape[1], size), _centre(shape[2], size)
     block = to_numpy(kspace[:, :, y, z])
     if readout_domain == "image":
         block = fft(block, axes=1)
-    x = _centre(shape[0])
-    block = np.ascontiguousarray(block[:, x])
-    sampled = np.broadcast_to(mask[y, z] if mask.ndim == 2 else mask[x, y, z], block.shape[1:])
-    power = float(np.vdot(block, block).real) / (max(float(sampled.mean()), 1e-3) * np.prod(shape))
+    block = np.ascontiguousarray(block[:, _centre(shape[0], size)])
+    power = float(np.vdot(block, block).real) / np.prod(shape)
     for axis, n in enumerate(block.shape[1:], start=1):
         window = np.hanning(n + 2)[1:-1] if n > 2 else np.ones(n)
         block = block * window.reshape([-1 if i == axis else 1 for i in range(4)]).astype(np.float32)
     image = np.sqrt((np.abs(ifft(block, axes=(1, 2, 3))) ** 2).sum(axis=0))
-    image *= np.sqrt(image.size / np.prod(shape)) / max(float(sampled.mean()), 1e-3)
-    level = float(np.percentile(image, PERCENTILE))
+    level = float(np.percentile(image, PERCENTILE) * np.sqrt(image.size / np.prod(shape)))
     if not level > 0:
         xp = get_array_module(kspace)
         where = "anywhere" if not bool(xp.any(kspace)) else "in the centre of k-space"
@@ -81,7 +80,15 @@ def signal_scale(kspace: Any, mask: np.ndarray, readout_domain: str = "kspace") 
     return SignalScale(level, power)
 
 
-def _centre(n: int) -> slice:
-    size = min(n, BLOCK)
+def _fully_sampled(mask: np.ndarray) -> int:
+    """Side of the largest fully sampled central block, up to BLOCK; BLOCK where there is none to speak of."""
+    for size in range(BLOCK, SMALLEST - 1, -1):
+        if mask[tuple(_centre(n, size) for n in mask.shape)].all():
+            return size
+    return BLOCK
+
+
+def _centre(n: int, size: int) -> slice:
+    size = min(n, size)
     start = n // 2 - size // 2
     return slice(start, start + size)

@@ -98,3 +98,12 @@ def test_gpu_agrees_with_cpu(rng, shape):
     np.testing.assert_allclose(gradient_adjoint(cupy.asarray(dual)).get(), gradient_adjoint(dual), atol=1e-5)
     moved = dual_step(cupy.asarray(dual), on_gpu, 0.3, 0.7).get()
     np.testing.assert_allclose(moved, dual_step(dual.copy(), volume, 0.3, 0.7), atol=1e-5)
+
+
+def test_linop_is_the_gradient(rng):
+    from mrrecon.operators.sparsity import FiniteDifference
+
+    linop = FiniteDifference((6, 5, 4))
+    volume = complex_normal(rng, (6, 5, 4))
+    np.testing.assert_array_equal(linop(volume), gradient(volume))
+    np.testing.assert_array_equal(linop.N(volume), gradient_adjoint(gradient(volume)))

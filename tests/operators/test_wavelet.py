@@ -138,3 +138,12 @@ def test_gpu_agrees_with_cpu(rng, shape):
     shrunk = transform.shrink(on_gpu.copy(), 0.3)
     np.testing.assert_allclose(shrunk.get(), transform.shrink(expected.copy(), 0.3), atol=1e-5)
     np.testing.assert_allclose(transform.inverse(on_gpu, (1, 2, 3)).get(), volume, atol=1e-5)
+
+
+def test_linop_composes_and_is_unitary(rng):
+    from mrrecon.operators.sparsity import Wavelet
+
+    linop = Wavelet((11, 12, 14), "db2", levels=2)
+    volume = complex_normal(rng, (11, 12, 14))
+    np.testing.assert_allclose((linop.H * linop)(volume), volume, atol=1e-5)
+    np.testing.assert_array_equal(linop(volume), linop.transform.forward(volume))
