@@ -236,9 +236,8 @@ class CartesianEncoding:
         a = self._as_image(image)
         result = self._check_out(out, a)
         self._normal(a, result)
-        return (as_kind(result.reshape(self.ishape), image) if out is None else out), cg_curvature(
-            a, result, ridge
-        )
+        energy = cg_curvature(a, result, ridge)
+        return (as_kind(result.reshape(self.ishape), image) if out is None else out), energy
 
     def lipschitz(self) -> float:
         """Upper bound of the largest eigenvalue of the normal operator: that of ``S^H S``, the largest over

@@ -29,7 +29,7 @@ def real_dot(a: Any, b: Any) -> float:
 
 
 def cg_curvature(p: Any, q: Any, ridge: float = 0.0) -> float:
-    """Complete the system matrix of conjugate gradients, in place: ``q += ridge p``; return the real part of <p, q>."""
+    """Add the ridge to the matrix times the direction, ``q += ridge p``; return the real part of <p, q>."""
     if not ridge:
         return real_dot(p, q)
     _same_shape(p=p, q=q)
