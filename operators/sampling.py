@@ -230,24 +230,19 @@ def _plan(shape: tuple[int, int], accel: float, calibration: Calibration, ellipt
     allowed = block | _ellipse(ny, nz) if elliptical else np.ones_like(block)
 
     size, fewest, most = ny * nz, int(block.sum()), int(allowed.sum())
-    count = max(1, round(size / accel))
-    possible = f"R from {size / most:.4g} to {size / fewest:.4g} is possible"
-    if count < fewest:
-        raise MaskError(
-            f"R = {accel:g} is out of reach for a {ny}x{nz} mask: the {edges[0]}x{edges[1]} calibration "
-            f"block alone gives R = {size / fewest:.4g}; {possible}, or a smaller calibration."
-        )
-    if count > most:
-        raise MaskError(
-            f"R = {accel:g} is out of reach for a {ny}x{nz} mask with unsampled corners; {possible}, "
-            "or elliptical=False."
-        )
+    count = min(max(round(size / accel), fewest), most)
     if abs(size / count / accel - 1) > TOLERANCE:
+        possible = f"R from {size / most:.4g} to {size / fewest:.4g} is possible"
+        refused = f"No {ny}x{nz} mask has an R within {TOLERANCE:.0%} of {accel:g}"
+        if count == fewest and max(edges) > 0:
+            raise MaskError(
+                f"{refused}: the {edges[0]}x{edges[1]} calibration block alone gives {size / fewest:.4g}; "
+                f"{possible}, or a smaller calibration."
+            )
+        if count == most and elliptical:
+            raise MaskError(f"{refused}, its corners being unsampled; {possible}, or elliptical=False.")
         near = ", ".join(f"{size / c:.6g}" for c in (count + 1, count, count - 1) if fewest <= c <= most)
-        raise MaskError(
-            f"No {ny}x{nz} mask has an R within {TOLERANCE:.0%} of {accel:g}, having so few positions; "
-            f"{possible}, the nearest values are {near}."
-        )
+        raise MaskError(f"{refused}, having so few positions; {possible}, the nearest values are {near}.")
     return _Plan((ny, nz), edges, block, allowed & ~block, count - fewest)
 
 

@@ -60,7 +60,7 @@ def test_kspace_crop_is_what_a_shorter_scan_measures():
 
 def scan_of_a_blob(**settings):
     shape = (40, 48, 36)
-    return simulate(blob(shape, AFFINE, centre=(4, -12, 6)), n_coils=3, affine=AFFINE, **settings)
+    return simulate(blob(shape, AFFINE, centre=(6, -30, 4), width=6), n_coils=3, affine=AFFINE, **settings)
 
 
 def images(scan):

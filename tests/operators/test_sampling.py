@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
@@ -71,6 +71,9 @@ def test_reaches_the_acceleration_where_others_fail(kind, shape, accel):
     elliptical=st.booleans(),
     seed=st.integers(0, 2**32),
 )
+@example(
+    kind="poisson", shape=(86, 104), accel=35.25, calibration=16, elliptical=False, seed=0
+)  # block alone fits
 def test_any_request_is_met_within_one_percent_or_impossible(
     kind, shape, accel, calibration, elliptical, seed
 ):
@@ -113,7 +116,7 @@ def test_block_is_there_by_default_and_cut_to_thin_matrices():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"shape": (64, 80), "accel": 12}, "alone gives R = 8.889"),
+        ({"shape": (64, 80), "accel": 12}, "alone gives 8.889"),
         ({"shape": (320, 320), "accel": 1.1, "elliptical": True}, "R from 1.27"),
         ({"shape": (5, 5), "accel": 7, "calibration": 0}, "nearest values are 5, 6.25, 8.33"),
         ({"shape": (64, 64), "accel": 0.5}, "at least 1"),
