@@ -1,6 +1,6 @@
 """Eigenvectors of the ESPIRiT operator at every voxel, on the CPU.
 
-The plain counterpart, which also serves the GPU, is ``voxel_eigenvectors`` in :mod:`mrrecon.operators.calibration`.
+The plain counterpart, also the GPU's way, is ``voxel_eigenvectors`` in :mod:`mrrecon.operators.calibration`.
 A call works on some rows of one x without the interpreter lock, so that a thread pool runs many side by side.
 """
 
@@ -11,7 +11,7 @@ import numpy as np
 
 LANES = 64  # voxels along z worked on together: their matrices fit the first-level cache
 MIX = np.float32(0.05)  # share of a fresh start in every warm start, so that a new dominant vector can grow
-TOLERANCE = np.float32(1e-6)  # squared change of a unit vector in an iteration, below which it has converged
+TOLERANCE = np.float32(1e-7)  # squared change of a unit vector in an iteration, below which it has converged
 ITERATIONS = 40
 
 
@@ -91,7 +91,7 @@ def eigen_rows(g, ex, ey, cosz, sinz, reference, crop, soft, floor, x, y0, y1, m
                     for i in range(n):
                         if norm[i] > floor:
                             worst = max(worst, change[i])
-                    if iteration > 0 and worst < TOLERANCE:
+                    if iteration > 1 and worst < TOLERANCE:
                         break
                 _deflate(gr, gi, ar, ai, norm, n)
                 for c in range(coils):
@@ -114,7 +114,10 @@ def eigen_rows(g, ex, ey, cosz, sinz, reference, crop, soft, floor, x, y0, y1, m
                         weight = np.float32(1) if norm[i] > crop else np.float32(0)
                     turn = turn * (weight / size) if size > 0 else np.complex64(weight)
                     for c in range(coils):
-                        maps[s, c, x, y, z0 + i] = turn * complex(ar[c, i], ai[c, i])
+                        if weight > 0:
+                            maps[s, c, x, y, z0 + i] = turn * complex(ar[c, i], ai[c, i])
+                        else:
+                            maps[s, c, x, y, z0 + i] = 0  # and not -0
                     if values.size > 0:
                         values[s, x, y, z0 + i] = norm[i]
 
