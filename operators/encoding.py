@@ -40,6 +40,7 @@ __all__ = ["CartesianEncoding"]
 
 CPU_SLAB_BYTES = 256 << 10  # of coil images in flight per thread; with maps and image in the L2 cache
 CPU_THREAD_BYTES = 512 << 10  # of coil images that are worth another thread
+MEASURE_BYTES = 16 << 20  # of coil images that are worth the measuring of FFT plans
 GPU_SLAB_BYTES = 256 << 20  # of coil images that a GPU holds at once
 AXES = ("x", "y", "z")
 
@@ -126,9 +127,9 @@ class CartesianEncoding:
             self._step = max(1, min(nx, GPU_SLAB_BYTES // (plane * self._chunk)))
             self._workers = 1
         slab = self.slab_shape = (self._chunk, self._step, ny, nz)
-        lines = (self._chunk, nx, nz)
-        self._slabs = ScratchPool(lambda: InPlaceFFT(slab, (2, 3), xp, measure=True))
-        self._lines = ScratchPool(lambda: InPlaceFFT(lines, (1,), xp, measure=True))
+        lines, measure = (self._chunk, nx, nz), coils * nx * plane >= MEASURE_BYTES
+        self._slabs = ScratchPool(lambda: InPlaceFFT(slab, (2, 3), xp, measure=measure))
+        self._lines = ScratchPool(lambda: InPlaceFFT(lines, (1,), xp, measure=measure))
         self._volumes = ScratchPool(lambda: InPlaceFFT((1, nx, ny, nz), (1, 2, 3), xp))
 
     def __repr__(self) -> str:
