@@ -18,6 +18,7 @@ encoding.
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -26,6 +27,7 @@ import numpy as np
 from mrrecon.acquisition import Acquisition, Domain, Step
 from mrrecon.errors import FileFormatError
 from mrrecon.io.hdf5 import open_if_hdf5, read_text
+from mrrecon.io.ismrmrd_centring import verified
 from mrrecon.io.ismrmrd_header import FLAGS, HEADER_DTYPE, Header, affine_of, parse_header
 from mrrecon.io.ismrmrd_lines import Layout, LinesArray, noise_covariance, plan_layout, read_samples
 from mrrecon.io.ismrmrd_write import write
@@ -77,6 +79,8 @@ def read(
     set: int = 0,
     slab: int = 0,
     remove_oversampling: bool = True,
+    recentre: bool = True,
+    wrapped: str = "",
 ) -> Acquisition:
     """Read an ISMRMRD file.
 
@@ -90,12 +94,21 @@ def read(
         Which slab of a 3D scan with several.
     remove_oversampling
         Crop the readout to the reconstructed field of view.
+    recentre
+        Check on the data that zero frequency lies where the header says, and correct FFT order.
+    wrapped
+        Axes of the result, for example ``"yz"``, along which the object wraps around the field of view
+        (the samples have alternating signs), to be undone.
 
     Raises
     ------
     FileFormatError
         If the file is damaged, not Cartesian, has no imaging readouts, or lacks what an option asks for.
+    DataError
+        If the energy clearly peaks away from the centre of k-space.
     """
+    if not {*wrapped} <= {*"xyz"}:
+        raise FileFormatError(f"wrapped names axes, for example 'yz', got {wrapped!r}.")
     with open_if_hdf5(path) as file:
         name = _group_name(file) if file is not None else None
         if file is None or name is None:
@@ -123,6 +136,9 @@ def read(
                 raise FileFormatError(f"{path} has no slab {slab}; it has {slices.tolist()}.")
             rows, counts["slab"] = rows[heads["idx"]["slice"][rows] == slab], len(slices)
         layout = plan_layout(header, heads, rows, volumetric, remove_oversampling, path)
+        layout = replace(layout, wrapped=wrapped)
+        if recentre:
+            layout = verified(table, layout, path)
         noise_rows = np.flatnonzero(_flag(heads, "noise"))
         covariance = None
         if noise_rows.size:
@@ -212,6 +228,7 @@ def _assemble(
                     "averages": layout.averages,
                     "readout_cropped_from": layout.readout,
                     "partial_echo": layout.partial_echo,
+                    "wrapped": layout.wrapped,
                     **settings,
                 },
             ),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mrrecon.errors import FileFormatError
+from mrrecon.io.checks import array_bytes, require_memory
 from mrrecon.io.ismrmrd_header import FLAGS, Header
 from mrrecon.io.lazy import FileArray
 from mrrecon.operators.fourier import fft, ifft
@@ -39,6 +40,10 @@ class Layout:
         ``(coils, x, y, z)`` of the result.
     averages
         Mean number of readouts per sampled position.
+    samples
+        Samples of each readout in the file.
+    wrapped
+        Axes of the result along which the samples carry (-1)^k, which is to be undone.
     """
 
     rows: np.ndarray
@@ -54,6 +59,7 @@ class Layout:
     shape: tuple[int, int, int, int]
     averages: float
     samples: int
+    wrapped: str = ""
 
     @property
     def coils(self) -> int:
@@ -69,6 +75,22 @@ class Layout:
     def keeps_readout(self) -> bool:
         """Whether the x axis of the result is in the k-space domain: a 3D scan with a partial echo."""
         return self.volumetric and self.partial_echo
+
+    def _signs(self, n: int, axis: str) -> np.ndarray:
+        """The factor that undoes the wrapping along one axis of n positions."""
+        odd = (np.arange(n) - n // 2) % 2 == 1
+        return np.where(odd & (axis in self.wrapped), -1, 1).astype(np.float32)
+
+    @property
+    def readout_signs(self) -> np.ndarray:
+        """Factor over the encoded readout."""
+        return self._signs(self.readout, "x" if self.volumetric else "y")
+
+    @property
+    def plane_signs(self) -> np.ndarray:
+        """Factor over the phase encodings, ``(y, z)`` of a 3D scan or ``(1, z)`` of a 2D one."""
+        z = self._signs(self.shape[3], "z")
+        return np.outer(self._signs(self.shape[2], "y"), z) if self.volumetric else z[None]
 
     def _readout_mask(self) -> np.ndarray:
         """Positions of the kept readout that were sampled."""
@@ -245,6 +267,7 @@ class LinesArray(FileArray):
         plan = self.layout
         n_coils, n_x = coils.stop - coils.start, xs.stop - xs.start
         n_y, n_z = self.shape[2:]
+        require_memory(2 * array_bytes((n_coils, n_x, n_y, n_z)), f"Sorting the readouts of {self.path}")
         take = np.arange(len(plan.rows))
         if plan.volumetric:
             grid = np.zeros((n_y, n_z, n_coils, n_x), np.complex64)
@@ -271,6 +294,8 @@ class LinesArray(FileArray):
                     np.add.at(grid, at, lines)
                 else:
                     grid[at] = lines
+        if self.layout.wrapped:
+            grid *= plan.plane_signs[:, :, None, None]
         if counts.max(initial=0) > 1:
             grid /= np.maximum(counts, 1)[:, :, None, None]
         return grid.transpose(2, 3, 0, 1) if plan.volumetric else grid.transpose(2, 0, 3, 1)
@@ -298,6 +323,8 @@ class LinesArray(FileArray):
             full = np.zeros((*lines.shape[:2], plan.readout), np.complex64)
             full[:, :, plan.start : plan.start + plan.used] = lines[:, :, plan.skip : plan.skip + plan.used]
             lines = full
+        if plan.wrapped:
+            lines = lines * plan.readout_signs
         in_kspace = plan.keeps_readout or not plan.volumetric
         if in_kspace and plan.kept == plan.readout:
             return lines

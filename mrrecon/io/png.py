@@ -11,6 +11,7 @@ import numpy as np
 from mrrecon.errors import DataError, OutputError, ShapeError
 from mrrecon.io.atomic import atomic_path
 from mrrecon.io.registry import Format
+from mrrecon.operators.backend import to_numpy
 from mrrecon.reconstruction import Reconstruction
 
 __all__ = ["FORMAT", "montage", "write"]
@@ -96,7 +97,7 @@ def montage(
     geometry = np.eye(4) if affine is None else np.asarray(affine)
     where, voxel = _to_ras(where, geometry, voxel_size)
     mid = [int(i) for i in np.argwhere(where)[0]]
-    turned = {name: _to_ras(np.abs(np.asarray(v)), geometry, voxel_size)[0] for name, v in shown.items()}
+    turned = {name: _to_ras(np.abs(to_numpy(v)), geometry, voxel_size)[0] for name, v in shown.items()}
     truth = turned.get("reference") if reference is not None else None
     finite = [v[np.isfinite(v)] for v in ([truth] if truth is not None else turned.values())]
     top = max((float(np.percentile(v, 99.8)) for v in finite if v.size), default=1.0) or 1.0

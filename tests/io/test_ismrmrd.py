@@ -265,3 +265,38 @@ def test_accelerated_with_calibration_noise_and_repetitions(tmp_path, make):
     np.testing.assert_array_equal(scan.mask, np.broadcast_to(expected, (48, 48)))
     assert noise.sum() == 1 and scan.noise_covariance is not None
     assert np.all(np.diag(scan.noise_covariance).real > 0)
+
+
+# ---- centring -----------------------------------------------------------------------------------------
+
+
+def test_a_header_with_the_wrong_centre_is_noticed(tmp_path, make):
+    """FFT order along a phase encoding is rolled; a centre anywhere else is an error, unless one insists."""
+    shape = (16, 24, 20)
+    images = make.phantom(shape, 2)
+    kspace = make.fft(images, (1, 2, 3))
+    xml = make.header(shape, (160, 240, 200), limits=full_limits(make, shape))
+    rolled = np.fft.ifftshift(kspace, axes=(2, 3))
+    scan = mr.read(make.ismrmrd(tmp_path / "fft.h5", xml, lines_3d(make, rolled)))
+    np.testing.assert_allclose(make.ifft(scan.kspace, (2, 3)), images, atol=2e-6)
+    off = make.ismrmrd(tmp_path / "off.h5", xml, lines_3d(make, np.roll(kspace, 6, axis=2)))
+    with pytest.raises(DataError, match="along y peaks at index 18 of 24, expected 12"):
+        mr.read(off)
+    np.testing.assert_allclose(
+        make.fft(mr.read(off, recentre=False).kspace, (1,)), np.roll(kspace, 6, axis=2), atol=2e-6
+    )
+
+
+@pytest.mark.parametrize(("axis", "name"), [(1, "x"), (2, "y"), (3, "z")])
+def test_a_wrapped_object_is_reported_and_undone_on_request(tmp_path, make, axis, name):
+    shape = (16, 24, 20)
+    images = make.phantom(shape, 2)
+    wrapped = make.fft(np.roll(images, shape[axis - 1] // 2, axis=axis), (1, 2, 3))
+    xml = make.header(shape, (160, 240, 200), limits=full_limits(make, shape))
+    path = make.ismrmrd(tmp_path / "w.h5", xml, lines_3d(make, wrapped))
+    with pytest.warns(UserWarning, match=f"wrapped='{name}'"):
+        mr.read(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scan = mr.read(path, wrapped=name)
+    np.testing.assert_allclose(make.ifft(scan.kspace, (2, 3)), images, atol=2e-6)
