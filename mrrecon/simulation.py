@@ -3,18 +3,15 @@
 What the numbers mean
 ---------------------
 - The k-space is the centred orthonormal FFT of (sensitivity × image), plus noise.
-- The reference of the acquisition is the image weighted by the combined sensitivity, ``x * sqrt(sum_c
-  |S_c|**2)``: what a solver with unit-norm maps (such as those of ESPIRiT) gives from complete, noiseless
-  data. Maps that were estimated fix their phase on a coil, so that such a volume differs from the reference
-  by a smooth phase; compare magnitudes (the default of :func:`mrrecon.metrics.evaluate`), or complex values
-  when `keep_maps` was set.
-- With correlated noise, unit-norm maps estimated after whitening weight the image by the sensitivity of the
-  whitened coils instead, which differs from the reference by a smooth factor; true maps that were whitened
-  with the data do not.
-- SNR is the mean over the object of the voxel-wise signal-to-noise ratio of the fully sampled, optimally
-  combined magnitude image: ``sqrt(2) |x| sqrt(S^H Psi^-1 S)``, where Psi is the noise covariance of the
-  complex coil images (the root of 2, because only the noise component along the signal changes the
-  magnitude). For white noise of variance s2 per complex sample that is ``|reference| / sqrt(s2 / 2)``.
+- The reference of the acquisition is the image weighted by the combined sensitivity of the whitened coils, ``x sqrt(s2
+  S^H Psi^-1 S)`` with Psi the noise covariance and s2 its mean variance (for independent noise ``x sqrt(sum_c
+  |S_c|**2)``): what a solver with unit-norm maps (such as those of ESPIRiT) gives from complete, noiseless, whitened
+  data. Maps that were estimated fix their phase on a coil, so that such a volume differs from the reference by a
+  smooth phase; compare magnitudes (the default of :func:`mrrecon.metrics.evaluate`), or complex values when
+  `keep_maps` was set.
+- SNR is the mean over the object of the voxel-wise signal-to-noise ratio of the fully sampled, optimally combined
+  magnitude image, ``|reference| / sqrt(s2 / 2)`` (half the variance, because only the noise component along the
+  signal changes the magnitude).
 """
 
 from __future__ import annotations
@@ -80,7 +77,8 @@ def simulate(
     partial_fourier
         Fractions of k-space acquired along (y, z), above 0.5 and up to 1; the low-index side is left out.
     keep_maps
-        Put the true maps, scaled to unit norm, into the acquisition. Else a solver has to calibrate first.
+        Put the true maps, scaled so that maps times reference is the truth, into the acquisition. Else a solver has
+        to calibrate first.
     seed
         Seed of coils, phase and noise; each has a random generator of its own.
 
@@ -126,8 +124,16 @@ def simulate(
         image = image * np.exp(1j * object_phase(image.shape, seed))
     image = image.astype(np.complex64, copy=False)
 
+    noisy = snr is not None or noise_variance is not None
+    matrix = _correlation_matrix(maps, region, noise_correlation if noisy else 0.0)
     combined = combined_sensitivity(maps)
-    covariance = _noise_covariance(image, maps, combined, region, snr, noise_variance, noise_correlation)
+    if noisy and noise_correlation > 0:
+        whitening = np.linalg.inv(np.linalg.cholesky(matrix)).astype(np.complex64)
+        combined = combined_sensitivity(np.tensordot(whitening, maps, axes=1))
+    if snr is not None:
+        signal = np.mean(np.abs(image[region]) * combined[region], dtype=np.float64)
+        noise_variance = 2 * (float(signal) / snr) ** 2
+    covariance = None if noise_variance is None else noise_variance * matrix
     kspace = _measure(image, maps, sampled, covariance, np.random.default_rng((seed, 3)))
     if keep_maps:
         maps /= np.maximum(combined, np.finfo(np.float32).tiny)
@@ -234,28 +240,15 @@ def _sampling(shape: tuple[int, ...], mask: Any, partial_fourier: tuple[float, f
 # ---- physics ---------------------------------------------------------------------------------------------
 
 
-def _noise_covariance(
-    image: np.ndarray,
-    maps: np.ndarray,
-    combined: np.ndarray,
-    region: np.ndarray,
-    snr: float | None,
-    variance: float | None,
-    correlation: float,
-) -> np.ndarray | None:
-    """Covariance ``(coils, coils)`` of one complex sample that gives this SNR or this mean variance."""
+def _correlation_matrix(maps: np.ndarray, region: np.ndarray, correlation: float) -> np.ndarray:
+    """Noise correlation ``(coils, coils)``, unit diagonal, from independent to that of the coils' overlap."""
     matrix = np.eye(len(maps), dtype=np.complex128)
     if correlation > 0:
         inside = maps[:, region]
         overlap = (inside @ inside.conj().T).astype(np.complex128)
         level = np.sqrt(np.diag(overlap).real)
         matrix = (1 - correlation) * matrix + correlation * overlap / np.outer(level, level)
-        whitening = np.linalg.inv(np.linalg.cholesky(matrix)).astype(np.complex64)
-        combined = combined_sensitivity(np.tensordot(whitening, maps, axes=1))
-    if snr is not None:
-        signal = np.mean(np.abs(image[region]) * combined[region], dtype=np.float64)
-        variance = 2 * (float(signal) / snr) ** 2
-    return None if variance is None else variance * matrix
+    return matrix
 
 
 def _measure(

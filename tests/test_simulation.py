@@ -117,13 +117,20 @@ def test_snr_is_that_of_the_optimally_combined_magnitude(correlation):
     inverse = np.linalg.inv(scan.noise_covariance)
     combine = np.einsum("c...,cd->d...", scan.maps.conj(), inverse)
     weight = (combine * scan.maps).sum(axis=0).real
-    clean = simulate(image, **{**settings, "snr": None})
+    clean = simulate(image, **{**settings, "snr": 1e7})
     volumes = [(combine * centred_ifft(s.kspace)).sum(axis=0) / weight for s in (scan, clean)]
+    np.testing.assert_allclose(scan.reference, clean.reference, atol=1e-5)
     np.testing.assert_allclose(volumes[1], clean.reference, atol=1e-4)
     error = (np.abs(volumes[0]) - np.abs(volumes[1]))[region]
     local_std = 1 / np.sqrt(2 * weight[region])
     assert (error / local_std).std() == pytest.approx(1, rel=0.02)
     assert np.mean(np.abs(clean.reference[region]) / local_std) == pytest.approx(30, rel=1e-3)
+
+
+def test_reference_is_what_unit_norm_maps_of_the_whitened_coils_give():
+    scan = simulate(ellipsoid(), n_coils=4, noise_correlation=0.6, snr=1e6, keep_maps=True).whiten()
+    norm = np.sqrt((np.abs(scan.maps) ** 2).sum(axis=0))
+    np.testing.assert_allclose(norm[np.abs(scan.reference) > 0], 1, rtol=1e-4)
 
 
 def test_mask_and_partial_fourier():
