@@ -1,14 +1,16 @@
 """Calgary-Campinas multi-channel HDF5: hybrid x-ky-kz, real and imaginary parts interleaved over the coils.
 
 ``kspace`` is ``float32 (slices, ky, kz, 2*coils)``. The readout is inverse transformed already; of the
-slice-encode direction only about 85 % was acquired, the rest is zero (or, in some files, filled by the
-scanner). Voxels are 1 mm. The reader finds out from the data itself where zero frequency and the object lie
-(some copies are in FFT order, and the object may wrap around the field of view) and records what it
-corrected.
+slice-encode direction only about 85 % was acquired; the rest is zero or, after the scanner's own processing,
+next to nothing, and is unsampled either way. Voxels are 1 mm. The reader finds out from the data itself
+where zero frequency and the object lie (some copies are in FFT order, and the object may wrap around the
+field of view) and records what it corrected.
 """
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +35,23 @@ def can_read(path: Path) -> bool:
         return getattr(data, "ndim", 0) == 4 and data.dtype.kind == "f" and "format" not in file.attrs
 
 
+@dataclass(frozen=True)
+class _Finish:
+    """Blank the slice encodings (kz) that were not acquired, then recentre."""
+
+    acquired: tuple[bool, ...]
+    change: Recentre
+
+    def __call__(self, planes: np.ndarray) -> np.ndarray:
+        return self.change(planes * np.array(self.acquired, np.float32))
+
+
 def read(
-    path: Path, *, voxel_size: tuple[float, float, float] = (1.0, 1.0, 1.0), recentre: bool = True
+    path: Path,
+    *,
+    voxel_size: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    acquired: float | None = None,
+    recentre: bool = True,
 ) -> Acquisition:
     """Read a Calgary-Campinas file.
 
@@ -44,6 +61,9 @@ def read(
         HDF5 file.
     voxel_size
         Voxel edges in mm along (x, y, z); the files do not store them.
+    acquired
+        Fraction of the slice encodings that was acquired, counted from the first in the file; the rest is
+        taken as unsampled. By default those with less than a millionth of the median energy are.
     recentre
         Detect and undo FFT order and half-field-of-view shifts; ``False`` takes the samples as they are.
 
@@ -51,7 +71,11 @@ def read(
     ------
     FileFormatError
         If the last axis does not hold pairs of real and imaginary parts.
+    DataError
+        If the energy clearly peaks away from the centre of k-space.
     """
+    if acquired is not None and not 0 < acquired <= 1:
+        raise FileFormatError(f"acquired is the fraction of slice encodings, 0 to 1, got {acquired}.")
     with open_if_hdf5(path) as file:
         if file is None:
             raise FileFormatError(f"{path} is not HDF5, as Calgary-Campinas files are.")
@@ -70,6 +94,12 @@ def read(
         # a readout position is sampled as the others are, so a few planes tell the pattern
         middle = data[max(0, n_x // 2 - 2) : n_x // 2 + 2]
     planes = (middle[..., 0::2] + 1j * middle[..., 1::2]).transpose(3, 0, 1, 2).astype(np.complex64)
+    if acquired is None:
+        energy = (np.abs(planes) ** 2).sum(axis=(0, 1, 2), dtype=np.float64)
+        columns = ~(energy <= 1e-6 * np.median(energy[energy > 0])) if (energy > 0).any() else energy == 0
+    else:
+        columns = np.arange(n_z) < math.ceil(acquired * n_z)
+    planes = planes * columns.astype(np.float32)
     mask = (planes != 0).any(axis=(0, 1))
     change = find_recentring(planes, path, ("ky", "kz")) if recentre else Recentre()
     kspace = H5Array(
@@ -77,11 +107,12 @@ def read(
         (channels // 2, n_x, n_y, n_z),
         axes=(3, 0, 1, 2),
         interleaved=True,
-        finish=change if change else None,
+        finish=_Finish(tuple(columns.tolist()), change),
     )
     settings: dict[str, Any] = {
         "format": FORMAT.name,
         "path": str(path),
+        "slice_encodings": int(columns.sum()),
         "rolled": change.roll,
         "chopped": change.chop,
     }

@@ -88,9 +88,6 @@ class Recentre:
     roll: tuple[bool, bool] = (False, False)
     chop: tuple[bool, bool] = (False, False)
 
-    def __bool__(self) -> bool:
-        return any(self.roll) or any(self.chop)
-
     def __call__(self, planes: np.ndarray) -> np.ndarray:
         """Return the planes recentred."""
         for axis, (roll, chop) in enumerate(zip(self.roll, self.chop, strict=True), start=2):

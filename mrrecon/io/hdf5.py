@@ -116,9 +116,10 @@ class _Sink(io.RawIOBase):
     def write(self, data: Any) -> int:
         block = memoryview(data).cast("B")
         try:
+            self._file.seek(self._at)
             done = 0
             while done < len(block):
-                done += os.pwrite(self._file.fileno(), block[done:], self._at + done)
+                done += self._file.write(block[done:])
         except OSError as error:
             self.error = self.error or error
             self._refused.append((self._at, bytes(block)))
@@ -128,7 +129,8 @@ class _Sink(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         target = memoryview(buffer).cast("B")
-        found = os.pread(self._file.fileno(), len(target), self._at)
+        self._file.seek(self._at)
+        found = self._file.read(len(target))
         target[:] = found + bytes(len(target) - len(found))
         for start, block in self._refused:
             low, high = max(start, self._at), min(start + len(block), self._at + len(target))

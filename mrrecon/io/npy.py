@@ -127,7 +127,7 @@ def read(
 
         pattern = read_fitting_mask(mask, pattern)
     return Acquisition(
-        kspace=MemmapArray(path, full, finish=change, **options) if change else kspace,
+        kspace=MemmapArray(path, full, finish=change, **options) if any(change.roll) else kspace,
         mask=pattern,
         voxel_size=voxel_size,
         domains=domains,

@@ -103,6 +103,20 @@ def test_calgary_is_centred_whatever_the_file(tmp_path, make, wrapped, fft_order
     np.testing.assert_allclose(raw.kspace, hybrid, atol=1e-6)
 
 
+def test_calgary_slice_encodings_that_were_not_acquired(tmp_path, make, rng):
+    """Nearly nothing counts as nothing; a stated fraction is taken as stated."""
+    hybrid = make.fft(calgary_images(make), (2, 3))
+    junk = 1e-6 * rng.standard_normal(hybrid.shape)
+    faint = hybrid.copy()
+    faint[..., 15:] = junk[..., 15:]
+    scan = mr.read(make.calgary(tmp_path / "faint.h5", faint))
+    assert scan.mask[:, :15].all() and not scan.mask[:, 15:].any()
+    assert not scan.kspace[..., 15:].any()
+    stated = mr.read(make.calgary(tmp_path / "full.h5", hybrid), acquired=0.85)
+    assert stated.mask[:, :16].all() and not stated.mask[:, 16:].any()  # ceil(0.85 * 18) = 16
+    assert mr.read(tmp_path / "full.h5").mask.all()
+
+
 def test_calgary_errors(tmp_path, make):
     images = calgary_images(make)
     with pytest.warns(UserWarning, match="already be in the image domain"):  # images instead of k-space
