@@ -202,7 +202,9 @@ class CartesianEncoding:
         else:
             for c in range(0, self.oshape[0], self._chunk):
                 coils = data[c : c + self._chunk]
-                self._combine_planes(ifft(coils * self.mask if self._volume else coils, axes=1), c, out)
+                if self._volume:
+                    coils = self.xp.where(self.mask, coils, np.complex64(0))
+                self._combine_planes(ifft(coils, axes=1), c, out)
         return as_kind(out.reshape(self.ishape), kspace)
 
     def normal(self, image: Any, out: Any = None) -> Any:

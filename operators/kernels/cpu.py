@@ -93,7 +93,8 @@ def weigh(buffer: np.ndarray, weights: np.ndarray, x: int) -> None:
 @_jit
 def _store_row(out: np.ndarray, row: np.ndarray, keep: np.ndarray, factor: np.float32) -> None:
     for i in range(out.size):
-        out[i] = row[i] * factor if keep[i] else 0
+        re, im = row[i].real * factor, row[i].imag * factor  # computed always, so that the loop vectorises
+        out[i] = complex(re if keep[i] else np.float32(0), im if keep[i] else np.float32(0))
 
 
 @_jit
@@ -114,7 +115,8 @@ def store(buffer: np.ndarray, mask: np.ndarray, kspace: np.ndarray, c: int, x: i
 @_jit
 def _load_row(row: np.ndarray, data: np.ndarray, keep: np.ndarray, factor: np.float32) -> None:
     for i in range(row.size):
-        row[i] = data[i].conjugate() * factor if keep[i] else 0
+        re, im = data[i].real * factor, data[i].imag * -factor  # computed always, so that the loop vectorises
+        row[i] = complex(re if keep[i] else np.float32(0), im if keep[i] else np.float32(0))
 
 
 @_jit

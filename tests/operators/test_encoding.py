@@ -172,6 +172,15 @@ def test_operands_of_other_layouts(rng):
     assert np.array_equal(image, copies[1])
 
 
+def test_unsampled_kspace_is_ignored_whatever_it_holds(rng):
+    for mask_axes, readout_domain in [(2, "image"), (3, "image"), (2, "kspace"), (3, "kspace")]:
+        maps, mask, _, kspace = problem(rng, mask_axes=mask_axes)
+        encoding = CartesianEncoding(maps, mask, readout_domain)
+        expected = encoding.adjoint(kspace)
+        kspace[:, ~np.broadcast_to(mask, kspace.shape[1:])] = np.nan
+        assert np.array_equal(encoding.adjoint(kspace), expected)
+
+
 def test_memory_mapped_kspace(rng, tmp_path):
     maps, mask, _, kspace = problem(rng)
     np.save(tmp_path / "k.npy", kspace)
