@@ -1,6 +1,7 @@
 """Every exception of the toolkit in one place (those of the physics layer come from the operators)."""
 
 from mrrecon.operators.errors import (
+    AdjointError,
     CalibrationError,
     DataError,
     MaskError,
@@ -10,6 +11,7 @@ from mrrecon.operators.errors import (
 )
 
 __all__ = [
+    "AdjointError",
     "CalibrationError",
     "DataError",
     "FileFormatError",
