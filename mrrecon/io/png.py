@@ -58,7 +58,7 @@ def montage(
         Magnitudes are compared, without rescaling.
     voxel_size, affine
         Geometry: pixels get their true aspect; with an affine the volumes are turned to the patient's axes.
-        Without one, the axes are taken as right, anterior, superior.
+        Without one, the axes are taken as right, anterior, superior. The patient's right is on the right.
     labels
         Text under a name, for example ``"38.2 dB, SSIM 0.96"``.
     error_scale
