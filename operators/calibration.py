@@ -122,8 +122,8 @@ def espirit(
     block = block / scale
     with threadpool_limits(1, "blas"):  # see _product
         kernels = signal_space(patch_gram(block, widths), threshold)
-    operator = operator_coefficients(kernels, coils, widths)
-    reference = _phase_reference(block, phase_reference)
+        operator = operator_coefficients(kernels, coils, widths)
+        reference = _phase_reference(block, phase_reference)
     evaluate = voxel_eigenvectors if xp is not np else _voxel_eigenvectors_cpu
     maps, values = evaluate(operator, reference, tuple(shape), sets, crop, soft_crop, return_eigenvalues)
     if sets == 1:
