@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+
 from mrrecon.operators.backend import as_kind, to_numpy
 from mrrecon.operators.errors import AdjointError
 

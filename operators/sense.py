@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import sigpy
+
 from mrrecon.operators.backend import is_torch
 from mrrecon.operators.encoding import CartesianEncoding
 from mrrecon.operators.errors import ShapeError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from mrrecon.operators import CartesianEncoding, Sense, check_adjoint
 from mrrecon.operators.errors import AdjointError
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from mrrecon.operators import fft, fourier, ifft
 from mrrecon.operators.errors import DataError, ShapeError
 

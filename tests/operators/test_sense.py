@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import sigpy
 import sigpy.mri
+
 from mrrecon.operators import FFT, Sense, autograd, check_adjoint
 from mrrecon.operators.errors import DataError, ShapeError
 
