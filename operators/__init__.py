@@ -42,7 +42,7 @@ _HOME: dict[str, str] = {
     "dual_step": "total_variation",
     "gradient": "total_variation",
     "gradient_adjoint": "total_variation",
-    "total_variation": "total_variation",
+    "tv_norm": "total_variation",
 }  # public name -> module that defines it
 
 __all__ = sorted(_HOME)

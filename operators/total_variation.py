@@ -19,7 +19,7 @@ from mrrecon.operators.backend import as_array, as_kind, get_array_module, num_t
 from mrrecon.operators.errors import ShapeError
 from mrrecon.operators.parallel import run_ranges
 
-__all__ = ["GRADIENT_NORM_SQUARED", "dual_step", "gradient", "gradient_adjoint", "total_variation"]
+__all__ = ["GRADIENT_NORM_SQUARED", "dual_step", "gradient", "gradient_adjoint", "tv_norm"]
 
 SMALL = 30_000  # voxels, below which threads cost more than they bring
 GRADIENT_NORM_SQUARED = 12.0  # bound of the largest eigenvalue of gradient_adjoint(gradient(.)): 4 an axis
@@ -83,7 +83,7 @@ def dual_step(dual: Any, volume: Any, step: float, radius: float) -> Any:
     """Ascend in the dual of total variation, in place: ``dual = P(dual + step * gradient(volume))``.
 
     P projects the vector of the three complex differences at each voxel on the ball of this `radius`, which
-    is the proximal map of the conjugate of ``radius * total_variation``.
+    is the proximal map of the conjugate of ``radius * tv_norm``.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def dual_step(dual: Any, volume: Any, step: float, radius: float) -> Any:
     return dual
 
 
-def total_variation(volume: Any) -> float:
+def tv_norm(volume: Any) -> float:
     """Isotropic total variation of a complex volume: sum over voxels of the length of the gradient."""
     field = gradient(as_array(volume))
     xp = get_array_module(field)

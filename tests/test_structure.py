@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import pkgutil
 
 import pytest
 from helpers import REPOSITORY
@@ -43,6 +44,9 @@ def test_modules_stay_small_and_say_what_they_are_for(path):
 def test_public_names_exist_and_are_documented(name):
     module = importlib.import_module(name)
     assert module.__all__
+    modules = {info.name for info in pkgutil.iter_modules(getattr(module, "__path__", []))}
+    lazy = set(module.__all__) & modules - set(getattr(module, "_MODULES", ()))
+    assert not lazy, f"{lazy}: a module of this name would hide the public name once it is imported"
     for public in module.__all__:
         thing = getattr(module, public)
         assert thing.__doc__, f"{name}.{public} has no docstring"

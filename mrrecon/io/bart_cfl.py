@@ -76,11 +76,8 @@ def read_array(path: str | Path) -> np.ndarray:
             f"{data} has the BART dimensions {shape}; only the first five (x, y, z, coils, maps) are used."
         )
     require_memory(array_bytes(shape), f"Reading {data}")
-    stored = np.fromfile(data, "<c8").reshape(shape, order="F")
-    spatial = (*shape, 1, 1)[:3]
-    if len(shape) <= 3:
-        return np.ascontiguousarray(stored.reshape(spatial, order="F"))
-    return np.ascontiguousarray(stored.transpose(*range(len(shape) - 1, 2, -1), 0, 1, 2))
+    stored = np.memmap(data, "<c8", "r", 0, (*shape, 1, 1)[: max(3, len(shape))], order="F")
+    return np.array(stored.transpose(*range(stored.ndim - 1, 2, -1), 0, 1, 2), order="C")
 
 
 def read(
@@ -112,11 +109,7 @@ def read(
         )
     x, y, z, coils = (*shape, 1, 1, 1)[:4]
     kspace = MemmapArray(data, (coils, x, y, z), source_shape=(x, y, z, coils), order="F", axes=(3, 0, 1, 2))
-    pattern = np.zeros((y, z), bool)
-    step = max(1, 2**26 // (8 * y * z))
-    for coil in range(coils):
-        for start in range(0, x, step):
-            pattern |= (kspace[coil, start : start + step] != 0).any(axis=0)
+    pattern = _sampled(data, (x, y, z, coils))
     if not pattern.any():
         raise FileFormatError(f"{data} holds only zeros; there is no sample to reconstruct from.")
     if mask is not None:
@@ -135,6 +128,16 @@ def read(
             ),
         ),
     )
+
+
+def _sampled(data: Path, shape: tuple[int, int, int, int]) -> np.ndarray:
+    """Mask ``(y, z)`` of the positions where any sample is not zero, read in the order of the file."""
+    x, y, z, coils = shape
+    pattern = np.zeros((z, y), bool)
+    for coil in np.memmap(data, "<c8", "r", 0, (coils, z, y, x)):
+        for row, plane in zip(pattern, coil, strict=True):
+            row |= (plane != 0).any(axis=-1)
+    return np.ascontiguousarray(pattern.T)
 
 
 def write_array(array: np.ndarray, path: str | Path) -> Path:

@@ -165,5 +165,5 @@ class MemmapArray(FileArray):
         )
         present = tuple(axis for axis in self.axes if axis is not None)
         view = stored.transpose(present)[tuple(None if axis is None else slice(None) for axis in self.axes)]
-        part = np.array(view[coils, xs], dtype=np.complex64)
+        part = np.array(view[coils, xs], dtype=np.complex64, order="C")
         return self.finish(part) if self.finish else part

@@ -7,7 +7,7 @@ import pytest
 import sigpy
 from solver_scans import make_scan, nrmse, psnr
 
-from mrrecon.operators.total_variation import total_variation
+from mrrecon.operators.total_variation import tv_norm
 from mrrecon.solvers import CGSense, TotalVariation
 from mrrecon.solvers.problem import pose
 
@@ -39,7 +39,7 @@ def test_reaches_the_objective_of_sigpys_algorithm():
 
     def objective(x: np.ndarray) -> float:
         misfit = 0.5 * np.vdot(x, problem.encoding.normal(x)).real - np.vdot(b, x).real
-        return float(misfit + weight * total_variation(x))
+        return float(misfit + weight * tv_norm(x))
 
     samples = int(scan.kspace.size)
     data = scan.kspace.reshape(-1) / np.float32(problem.scale)
