@@ -12,9 +12,11 @@ L. Rudin, S. Osher, E. Fatemi 1992, Physica D 60:259 (total variation); A. Chamb
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
+
 from mrrecon.operators.backend import as_array, as_kind, get_array_module, num_threads, writeable_view
 from mrrecon.operators.errors import ShapeError
 from mrrecon.operators.parallel import run_ranges
@@ -47,7 +49,7 @@ def gradient(volume: Any, out: Any = None) -> Any:
         from mrrecon.operators.kernels import total_variation_cpu as cpu
 
         source, result = array.view(np.float32), target.view(np.float32)
-        _in_threads(array.shape[0], array.size, lambda i, j: cpu.gradient_planes(source, result, i, j))
+        _in_threads(array.shape[0], array.size, partial(cpu.gradient_planes, source, result))
     else:
         for axis in range(3):
             last = xp.take(array, xp.asarray([-1]), axis=axis)
@@ -66,9 +68,7 @@ def gradient_adjoint(field: Any, out: Any = None) -> Any:
         from mrrecon.operators.kernels import total_variation_cpu as cpu
 
         source, result = array.view(np.float32), target.view(np.float32)
-        _in_threads(
-            target.shape[0], target.size, lambda i, j: cpu.gradient_adjoint_planes(source, result, i, j)
-        )
+        _in_threads(target.shape[0], target.size, partial(cpu.gradient_adjoint_planes, source, result))
     else:
         target[...] = 0
         for axis in range(3):
@@ -105,7 +105,7 @@ def dual_step(dual: Any, volume: Any, step: float, radius: float) -> Any:
 
         source, result = array.view(np.float32), field.view(np.float32)
         s, r = np.float32(step), np.float32(radius)
-        _in_threads(array.shape[0], array.size, lambda i, j: cpu.dual_step_planes(result, source, s, r, i, j))
+        _in_threads(array.shape[0], array.size, partial(cpu.dual_step_planes, result, source, s, r))
     else:
         field += step * gradient(array)
         field *= radius / xp.maximum(_length(field, xp), radius)

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def iterate(
                     break
                 elapsed = time.perf_counter() - began
                 history.append({"iteration": number, "residual": step.residual, "seconds": elapsed})
-                status = Status(number, total, step.residual, elapsed, lambda now=image: to_volume(now))
+                status = Status(number, total, step.residual, elapsed, partial(to_volume, image))
                 if callback is not None and callback(status):
                     stopped = "callback"
                 elif pressed():

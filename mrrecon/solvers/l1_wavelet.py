@@ -132,7 +132,9 @@ def _proximal_gradient(
     while True:
         problem.encoding.normal(point, out=work)
         gradient_step(point, work, problem.backprojection, 1 / problem.lipschitz)
-        _denoise(point, new, work, transform, threshold, rng.integers(0, 1 << transform.levels, size=3))
+        _denoise(
+            point, new, work, transform, threshold, rng.integers(0, 1 << transform.levels, size=3).tolist()
+        )
         moved, size = extrapolate(point, new, x, FAST if mean is None else CALM)
         if not math.isfinite(moved):
             yield Iteration(x if mean is None else mean, math.nan)
@@ -150,7 +152,7 @@ def _proximal_gradient(
 
 
 def _denoise(
-    point: Any, new: Any, work: Any, transform: WaveletTransform, threshold: float, shift: np.ndarray
+    point: Any, new: Any, work: Any, transform: WaveletTransform, threshold: float, shift: list[int]
 ) -> None:
     """Write the proximal map of the penalty at `point` to `new`, for each set of maps."""
     cube = transform.shape

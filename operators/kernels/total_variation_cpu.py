@@ -7,16 +7,23 @@ gradients ``(3, x, y, 2 z)``. The plain references are ``gradient``, ``gradient_
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
 
 __all__ = ["dual_step_planes", "gradient_adjoint_planes", "gradient_planes"]
 
-_options = {"cache": True, "nogil": True, "fastmath": {"contract", "nsz"}, "error_model": "numpy"}
+_options: dict[str, Any] = {
+    "cache": True,
+    "nogil": True,
+    "fastmath": {"contract", "nsz"},
+    "error_model": "numpy",
+}
 
 
 @numba.njit(**_options)
-def gradient_planes(volume, out, start, stop):
+def gradient_planes(volume: np.ndarray, out: np.ndarray, start: int, stop: int) -> None:
     """Forward differences of `volume` along x, y, z into `out`; zero at the last index of each axis."""
     nx, ny, width = volume.shape
     for x in range(start, stop):
@@ -34,7 +41,7 @@ def gradient_planes(volume, out, start, stop):
 
 
 @numba.njit(**_options)
-def gradient_adjoint_planes(gradient, out, start, stop):
+def gradient_adjoint_planes(gradient: np.ndarray, out: np.ndarray, start: int, stop: int) -> None:
     """Transpose of :func:`gradient_planes`: minus the divergence of `gradient`, into `out`."""
     _, nx, ny, width = gradient.shape
     for x in range(start, stop):
@@ -64,7 +71,9 @@ def gradient_adjoint_planes(gradient, out, start, stop):
 
 
 @numba.njit(**_options)
-def dual_step_planes(dual, volume, step, radius, start, stop):
+def dual_step_planes(
+    dual: np.ndarray, volume: np.ndarray, step: float, radius: float, start: int, stop: int
+) -> None:
     """``dual = P(dual + step * gradient(volume))`` in place; P projects each vector on length `radius`."""
     nx, ny, width = volume.shape
     for x in range(start, stop):
