@@ -22,6 +22,7 @@ from mrrecon.operators.errors import CalibrationError, DataError, ShapeError
 
 __all__ = ["espirit"]
 
+SMALL = 768  # order of a Gram matrix below which a full decomposition is quick enough
 PATCH_BYTES = 64 << 20  # patches held at a time
 SLAB_BYTES = 256 << 20  # matrices of one slab of voxels on the GPU
 
@@ -111,9 +112,7 @@ def espirit(
     xp = get_array_module(block)
     scale = float(xp.abs(block).max())
     if not np.isfinite(scale):
-        raise DataError(
-            "The calibration region of kspace holds NaN or Inf; repair or drop these samples first."
-        )
+        raise DataError("The calibration region of kspace holds NaN or Inf; repair or drop these samples first.")
     if scale == 0:
         raise CalibrationError(
             f"The centre of kspace ({'x'.join(map(str, block.shape[1:]))} samples) is zero, no signal to "
@@ -201,8 +200,9 @@ def _product(a: Any, b: Any, lower: bool = False) -> Any:
 def signal_space(gram: Any, threshold: float) -> Any:
     """Orthonormal eigenvectors ``(n, r)`` of `gram` whose eigenvalues exceed `threshold` times the largest.
 
-    By subspace iteration with Rayleigh-Ritz on a third of the columns, which for the steep spectra of calibration
-    data costs a fraction of a full decomposition; that follows only if the signal space fills most of the third.
+    By subspace iteration with Rayleigh-Ritz on a third of the columns, which for the steep spectra of
+    calibration data costs a fraction of a full decomposition; that follows for small matrices and
+    if the signal space fills most of the third.
 
     References
     ----------
@@ -210,8 +210,8 @@ def signal_space(gram: Any, threshold: float) -> Any:
     """
     xp = get_array_module(gram)
     n = gram.shape[0]
-    width = n // 3
-    if width >= 64:
+    if n >= SMALL:
+        width = n // 3
         basis = xp.linalg.qr(gram[:, (np.arange(width) * n) // width])[0]
         basis = xp.linalg.qr(_product(gram, basis))[0]
         small = basis.conj().T @ _product(gram, basis)
@@ -303,8 +303,7 @@ def voxel_eigenvectors(
     xp = get_array_module(operator)
     coils = reference.shape[0]
     ex, ey, ez = (
-        xp.asarray(_fourier_factors(n, w), dtype=np.complex64)
-        for n, w in zip(shape, operator.shape[1:], strict=True)
+        xp.asarray(_fourier_factors(n, w), dtype=np.complex64) for n, w in zip(shape, operator.shape[1:], strict=True)
     )
     upper = np.triu_indices(coils)
     reference = xp.asarray(reference)

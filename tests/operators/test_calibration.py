@@ -114,9 +114,7 @@ class TestTruth:
     @pytest.mark.parametrize(
         ("shape", "kept"), [((1, 64, 60), 0.95), ((31, 33, 35), 0.95), ((32, 40, 8), 0.5), ((16, 5, 40), 0.1)]
     )
-    def test_unusual_shapes(
-        self, shape, kept
-    ):  # few partitions leave few patches: less of the object is kept
+    def test_unusual_shapes(self, shape, kept):  # few partitions leave few patches: less of the object is kept
         k, truth, inside = simulate(shape, 6)
         maps = operators.espirit(k)
         both = support(maps) & inside
@@ -136,9 +134,7 @@ class TestReference:
     """The fast parts against plain ones."""
 
     def test_patch_gram(self, rng):
-        block = (rng.standard_normal((3, 9, 8, 7)) + 1j * rng.standard_normal((3, 9, 8, 7))).astype(
-            np.complex64
-        )
+        block = (rng.standard_normal((3, 9, 8, 7)) + 1j * rng.standard_normal((3, 9, 8, 7))).astype(np.complex64)
         kernel = (4, 3, 2)
         windows = np.lib.stride_tricks.sliding_window_view(block, kernel, axis=(1, 2, 3))
         patches = windows.transpose(0, 4, 5, 6, 1, 2, 3).reshape(3 * 24, -1)
@@ -149,17 +145,15 @@ class TestReference:
 
     @pytest.mark.parametrize("decay", [0.02, 0.1, 0.0])
     def test_signal_space(self, rng, decay):
-        a = rng.standard_normal((600, 600)) + 1j * rng.standard_normal((600, 600))
+        a = rng.standard_normal((800, 800)) + 1j * rng.standard_normal((800, 800))
         q = np.linalg.qr(a)[0]
-        values = np.exp(-decay * np.arange(600))
+        values = np.exp(-decay * np.arange(800))
         values[values < 1e-5] = 1e-5
         gram = ((q * values) @ q.conj().T).astype(np.complex64)
         found = calibration.signal_space(gram, 0.001)
         expected = q[:, values > 0.001]
         assert abs(found.shape[1] - expected.shape[1]) <= 1
-        assert (
-            np.linalg.svd(found.conj().T @ expected, compute_uv=False)[: expected.shape[1] - 2].min() > 0.999
-        )
+        assert np.linalg.svd(found.conj().T @ expected, compute_uv=False)[: expected.shape[1] - 2].min() > 0.999
 
     @pytest.mark.parametrize(("sets", "soft"), [(1, False), (2, False), (2, True)])
     def test_eigenvectors(self, scan, sets, soft):
@@ -279,9 +273,7 @@ class TestCalls:
         automatic = operators.espirit(scan[0], calibration=None)
         assert np.array_equal(automatic, operators.espirit(scan[0], calibration=32))
         small = scan[0][:, 8:24, 12:28, 10:26]
-        assert np.array_equal(
-            operators.espirit(small, calibration=99), operators.espirit(small, calibration=16)
-        )
+        assert np.array_equal(operators.espirit(small, calibration=99), operators.espirit(small, calibration=16))
 
     def test_pure_noise_and_one_coil(self, rng):
         shape = (4, 12, 12, 12)
@@ -329,9 +321,7 @@ class TestErrors:
 
 
 class TestRegion:
-    @pytest.mark.parametrize(
-        ("width", "shape"), [((24, 24), (64, 60)), ((7, 12), (33, 40)), ((20, 8), (50, 8))]
-    )
+    @pytest.mark.parametrize(("width", "shape"), [((24, 24), (64, 60)), ((7, 12), (33, 40)), ((20, 8), (50, 8))])
     def test_finds_the_block(self, rng, width, shape):
         mask = rng.random(shape) < 0.2
         start = [n // 2 - w // 2 for n, w in zip(shape, width, strict=True)]
