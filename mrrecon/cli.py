@@ -6,7 +6,9 @@ import importlib
 import inspect
 import os
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from mrrecon import __version__
@@ -79,6 +81,7 @@ def _parser(chosen: str | None, solver_paths: dict[str, str]) -> Any:
         prog="mrrecon",
         description="From a raw k-space file of an accelerated 3D MRI scan to a volume.",
         version=f"mrrecon {__version__}",
+        parser_mode="mrrecon",
     )
     commands = parser.add_subcommands(required=True, metavar="COMMAND")
     for name, help_text in COMMANDS.items():
@@ -100,6 +103,22 @@ def _parser(chosen: str | None, solver_paths: dict[str, str]) -> Any:
     return parser
 
 
+@contextmanager
+def _notes() -> Iterator[None]:
+    """Print what the readers warn about as one line each, without the place in the code."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def note(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
+            if category is UserWarning:
+                print(f"mrrecon: note: {message}", file=sys.stderr)
+            else:
+                show(message, category, *place, **more)
+
+        warnings.showwarning = note
+        yield
+
+
 def _fail(message: str) -> int:
     print(f"mrrecon: {message}", file=sys.stderr)
     return 2
@@ -118,10 +137,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         solver_paths = _class_paths() if chosen == "recon" else {}
         parser = _parser(chosen, solver_paths)
         settings = parser.parse_args(_spell_out_solver(given, solver_paths))
-        settings = getattr(parser, "instantiate", parser.instantiate_classes)(settings)
+        try:
+            settings = getattr(parser, "instantiate", parser.instantiate_classes)(settings)
+        except ValueError as error:  # a setting that a solver refuses
+            return _fail(str(error))
         options = settings[settings.subcommand].as_dict()
         options.pop("config", None)
-        return int(_command(settings.subcommand)(**options) or 0)
+        with _notes():
+            return int(_command(settings.subcommand)(**options) or 0)
     except MRReconError as error:
         if os.environ.get("MRRECON_DEBUG"):
             raise

@@ -42,9 +42,12 @@ def check_outputs(paths: Sequence[str]) -> None:
     Raises
     ------
     OutputError
-        If a folder does not exist or cannot be written to.
+        If no writer knows the suffix, or a folder does not exist or cannot be written to.
     """
+    from mrrecon import io
+
     for path in paths:
+        io.find_writer(path)
         folder = Path(path).absolute().parent
         if not folder.is_dir():
             raise OutputError(f"The folder {folder} for {path} does not exist; create it with mkdir -p first.")

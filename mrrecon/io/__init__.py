@@ -27,6 +27,7 @@ __all__ = [
     "Format",
     "available_memory",
     "detect",
+    "find_writer",
     "formats",
     "montage",
     "read",
@@ -94,12 +95,30 @@ def write(
         If no writer fits, the folder is missing or not writable, the disk is full, or `thing` is still
         being read from `path`.
     """
+    if not isinstance(thing, (Acquisition, Reconstruction)):
+        raise OutputError(f"Only an Acquisition or a Reconstruction can be written, got {type(thing).__name__}.")
+    target = Path(path)
+    chosen = find_writer(target, format)
+    source = getattr(getattr(thing, "kspace", None), "path", None)
+    if source is not None and target.exists() and os.path.samefile(source, target):
+        raise OutputError(
+            f"{target} is the file that this acquisition is still being read from; write to another name, "
+            "or call acquisition.load() first."
+        )
+    assert chosen.write is not None
+    return chosen.write(thing, target)
+
+
+def find_writer(path: str | os.PathLike[str], format: str | None = None) -> Format:
+    """Return the format that :func:`write` would use for `path`.
+
+    Raises
+    ------
+    OutputError
+        If there is none.
+    """
     from mrrecon.io.registry import formats
 
-    if not isinstance(thing, (Acquisition, Reconstruction)):
-        raise OutputError(
-            f"Only an Acquisition or a Reconstruction can be written, got {type(thing).__name__}."
-        )
     target = Path(path)
     writers = {name: f for name, f in formats().items() if f.write is not None}
     if format is not None:
@@ -109,15 +128,9 @@ def write(
         chosen = next((f for f in writers.values() if any(s and name.endswith(s) for s in f.suffixes)), None)
         if chosen is None and (not target.suffix or target.is_dir()):
             chosen = writers["dicom"]
-    if chosen is None or chosen.write is None:
+    if chosen is None:
         endings = ", ".join(sorted({s for f in writers.values() for s in f.suffixes if s}))
         raise OutputError(
             f"{target}: no writer for {format or target.suffix!r}; use one of {endings}, or a folder name."
         )
-    source = getattr(getattr(thing, "kspace", None), "path", None)
-    if source is not None and target.exists() and os.path.samefile(source, target):
-        raise OutputError(
-            f"{target} is the file that this acquisition is still being read from; write to another name, "
-            "or call acquisition.load() first."
-        )
-    return chosen.write(thing, target)
+    return chosen
