@@ -64,7 +64,8 @@ def whiten(acquisition: Acquisition, noise_covariance: Any = None) -> Acquisitio
     source = "given" if noise_covariance is not None else "noise scan"
     covariance = noise_covariance if noise_covariance is not None else scan.noise_covariance
     if covariance is None:
-        covariance, source = operators.estimate_noise_covariance(scan.kspace, scan.mask), "k-space periphery"
+        covariance = operators.estimate_noise_covariance(scan.kspace, scan.mask, scan.domains[0])
+        source = "k-space periphery"
     covariance = np.asarray(to_numpy(covariance))
     variance = float(np.diag(covariance).real.mean())
     relative = covariance / variance

@@ -1,0 +1,105 @@
+"""Run every benchmark and put the table of their last results into README.md.
+
+python benchmarks/run_all.py             # everything (BART on the PATH; about half an hour on two cores)
+python benchmarks/run_all.py --table     # only rewrite the table from benchmarks/results/
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+README = HERE.parent / "README.md"
+BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
+SCRIPTS = (
+    ("masks",),
+    ("normal_operator",),
+    ("espirit", "--sigpy"),
+    ("cg_sense",),
+    ("l1_wavelet",),
+    ("knee_memory",),
+)
+
+
+def _normal(r: dict[str, Any]) -> str:
+    faster = r["times_faster_than"]["sigpy"]
+    return f"{faster:.0f}× faster than sigpy; {r['times_bare_ffts']:.2f}× the time of its bare FFTs"
+
+
+def _cg(r: dict[str, Any]) -> str:
+    return f"{r['ratio']:.1f}× faster than BART; NRMSE to BART's image {r['nrmse_to_bart']:.0e}"
+
+
+def _espirit(r: dict[str, Any]) -> str:
+    faster, agreement = r["times_faster_than"], r["agreement_with_bart"]["mean_inner_product"]
+    return (
+        f"{faster['bart']:.0f}× faster than BART, {faster['sigpy']:.0f}× than sigpy; "
+        f"agreement with BART {agreement:.5f}"
+    )
+
+
+def _l1(r: dict[str, Any]) -> str:
+    return (
+        f"{r['ratio']:.1f}× faster than BART at its best strength, PSNR {r['psnr_gain']:+.2f} dB "
+        "(ours with its default strength, which sees no reference)"
+    )
+
+
+def _knee(r: dict[str, Any]) -> str:
+    seconds = r["seconds"]
+    return f"peak {r['peak_gib']:.1f} GiB; {seconds['calibrate']:.0f} s + {seconds['cg_sense']:.0f} s"
+
+
+def _masks(r: dict[str, Any]) -> str:
+    ratios = [case["ratio"] for case in r["cases"] if case.get("ratio")]
+    failed = sum(case["sigpy"]["outcome"] != "ok" for case in r["cases"])
+    worst = max(abs(case["ours"]["error"]) for case in r["cases"])
+    return (
+        f"{min(ratios):.0f}× to {max(ratios):.0f}× faster than sigpy, which gives no mask in {failed} of "
+        f"{len(r['cases'])} cases; R within {100 * worst:.1f} %"
+    )
+
+
+ROWS: dict[str, tuple[str, str, Callable[[dict[str, Any]], str]]] = {  # result -> work, bar, how to say it
+    "normal_operator": ("Normal operator, 128×160×160, 8 coils", "12×, 1.8×", _normal),
+    "cg_sense": ("CG-SENSE, 15 iterations, whole process, same size", "4×, 1e-3", _cg),
+    "espirit": ("ESPIRiT maps, 64×80×80, 8 coils, 24³ calibration", "10×, 25×, 0.999", _espirit),
+    "l1_wavelet": ("L1-wavelet to convergence, whole process, 128×160×160", "4×, −0.05 dB", _l1),
+    "knee_memory": ("Calibrate + CG-SENSE, 256×320×320, 8 coils", "12 GiB", _knee),
+    "masks": ("Poisson-disc masks, ten shapes and accelerations", "within 1 %", _masks),
+}
+
+
+def table() -> str:
+    """Markdown table of the last results."""
+    lines = ["| Work | Goal | Measured |", "|---|---|---|"]
+    for name, (work, goal, say) in ROWS.items():
+        path = HERE / "results" / f"{name}.json"
+        measured = say(json.loads(path.read_text())) if path.is_file() else "not measured yet"
+        lines.append(f"| {work} | {goal} | {measured} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run the scripts, unless only the table is asked for, and rewrite the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", action="store_true", help="only rewrite the table in README.md")
+    if not parser.parse_args().table:
+        for name, *options in SCRIPTS:
+            print(f"== {name}", flush=True)
+            subprocess.run([sys.executable, str(HERE / f"{name}.py"), *options], check=True)
+    text = README.read_text()
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    README.write_text(f"{before}{BEGIN}\n{table()}\n{END}{after}")
+    print(table())
+
+
+if __name__ == "__main__":
+    main()
