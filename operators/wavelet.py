@@ -9,17 +9,19 @@ Signal Processing, chapter 7 (the separable transform and its layout).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from math import comb
 from typing import Any
 
 import numpy as np
+
 from mrrecon.operators.backend import as_array, as_kind, get_array_module, num_threads, writeable_view
 from mrrecon.operators.errors import ShapeError
 from mrrecon.operators.parallel import run_ranges
 
 __all__ = ["WaveletTransform", "daubechies"]
 
+Triple = tuple[int, int, int]
 LARGEST_ORDER = 10
 SMALL = 30_000  # voxels, below which threads cost more than they bring
 
@@ -89,9 +91,7 @@ class WaveletTransform:
         self.shape = (int(shape[0]), int(shape[1]), int(shape[2]))
         self.wavelet = wavelet
         self._low, self._high = daubechies(wavelet)
-        self._blocks: list[
-            tuple[tuple[int, int, int], tuple[bool, bool, bool]]
-        ] = []  # per level: size, axes split
+        self._blocks: list[tuple[tuple[int, int, int], tuple[bool, bool, bool]]] = []  # per level: size, axes split
         block = self.shape
         for _ in range(levels):
             split = (block[0] >= self._low.size, block[1] >= self._low.size, block[2] >= self._low.size)
@@ -161,10 +161,8 @@ class WaveletTransform:
                     exits_z[:, 0] <= level, exits_z[:, 1], 0
                 )
                 rows[level, detail] = np.where(is_detail, table[exit_z], 0)
-        real = array.view(np.float32)
-        self._in_threads(
-            self.shape[0], lambda i, j: wavelet_cpu.soft_threshold_rows(real, i, j, exits_x, exits_y, rows)
-        )
+        shrink = partial(wavelet_cpu.soft_threshold_rows, array.view(np.float32), exits_x, exits_y, rows)
+        self._in_threads(self.shape[0], shrink)
         return coefficients
 
     def level_map(self, xp: Any = np) -> Any:
@@ -193,22 +191,19 @@ class WaveletTransform:
     def _checked(self, volume: Any) -> Any:
         array = as_array(volume)
         if array.shape != self.shape:
-            raise ShapeError(
-                f"Wavelet: volume has shape {array.shape}, the plan expects (x, y, z) = {self.shape}."
-            )
+            raise ShapeError(f"Wavelet: volume has shape {array.shape}, the plan expects (x, y, z) = {self.shape}.")
         return array
 
     def _apply(self, volume: Any, shift: Sequence[int], out: Any, fast: Callable, plain: Callable) -> Any:
         array = self._checked(volume)
         xp = get_array_module(array)
         target = xp.empty(self.shape, np.complex64) if out is None else self._checked(out)
-        moves = tuple(int(s) % n for s, n in zip(shift, self.shape, strict=True))
+        x, y, z = (int(s) % n for s, n in zip(shift, self.shape, strict=True))
+        moves = (x, y, z)
         if xp is np:
             array = writeable_view(np.ascontiguousarray(array, np.complex64))
             if not target.flags.c_contiguous:
-                raise ShapeError(
-                    "Wavelet: out must be C-contiguous; allocate it with numpy.empty(shape, complex64)."
-                )
+                raise ShapeError("Wavelet: out must be C-contiguous; allocate it with numpy.empty(shape, complex64).")
             fast(array, target, moves)
         else:
             plain(array, target, moves)
@@ -218,53 +213,43 @@ class WaveletTransform:
         """Run ``part(start, stop)`` over ``0:n`` in as many threads as there are cores."""
         run_ranges(n, part, num_threads() if np.prod(self.shape) > SMALL else 1)
 
-    def _analyse(self, source: np.ndarray, target: np.ndarray, shift: tuple[int, ...]) -> None:
+    def _analyse(self, source: np.ndarray, target: np.ndarray, shift: Triple) -> None:
         from mrrecon.operators.kernels import wavelet_cpu as cpu
 
-        h, g = self._low.astype(np.float32), self._high.astype(np.float32)
+        filters = self._low.astype(np.float32), self._high.astype(np.float32)
         real = target.view(np.float32)
-        for block, split in self._blocks:
-            self._in_threads(
-                block[0],
-                lambda i, j, a=source, b=block, m=shift, s=split: cpu.analyse_planes(
-                    a, real, i, j, b, m, s, h, g
-                ),
-            )
-            if split[0]:
-                self._in_threads(block[1], lambda i, j, b=block: cpu.analyse_columns(real, i, j, b, h, g))
-            source, shift = target, (0, 0, 0)
         if not self._blocks:
-            target[...] = np.roll(source, [-s for s in shift], (0, 1, 2))
+            target[...] = np.roll(source, tuple(-s for s in shift), (0, 1, 2))
+        for block, split in self._blocks:
+            self._in_threads(block[0], partial(cpu.analyse_planes, source, real, block, shift, split, *filters))
+            if split[0]:
+                self._in_threads(block[1], partial(cpu.analyse_columns, real, block, *filters))
+            source, shift = target, (0, 0, 0)
 
-    def _synthesise(self, work: np.ndarray, target: np.ndarray, shift: tuple[int, ...]) -> None:
+    def _synthesise(self, work: np.ndarray, target: np.ndarray, shift: Triple) -> None:
         from mrrecon.operators.kernels import wavelet_cpu as cpu
 
-        h, g = self._low.astype(np.float32), self._high.astype(np.float32)
+        filters = self._low.astype(np.float32), self._high.astype(np.float32)
         real = work.view(np.float32)
+        if not self._blocks:
+            target[...] = np.roll(work, shift, (0, 1, 2))
         for level in range(self.levels, 0, -1):
             block, split = self._blocks[level - 1]
             if split[0]:
-                self._in_threads(block[1], lambda i, j, b=block: cpu.synthesise_columns(real, i, j, b, h, g))
+                self._in_threads(block[1], partial(cpu.synthesise_columns, real, block, *filters))
             into, moves = (target, shift) if level == 1 else (work, (0, 0, 0))
-            self._in_threads(
-                block[0],
-                lambda i, j, a=into, b=block, m=moves, s=split: cpu.synthesise_planes(
-                    real, a, i, j, b, m, s, h, g
-                ),
-            )
-        if not self._blocks:
-            target[...] = np.roll(work, shift, (0, 1, 2))
+            self._in_threads(block[0], partial(cpu.synthesise_planes, real, into, block, moves, split, *filters))
 
-    def _plain_analysis(self, source: Any, target: Any, shift: tuple[int, ...]) -> None:
+    def _plain_analysis(self, source: Any, target: Any, shift: Triple) -> None:
         xp = get_array_module(source)
-        target[...] = xp.roll(source, [-s for s in shift], (0, 1, 2))
+        target[...] = xp.roll(source, tuple(-s for s in shift), (0, 1, 2))
         for block, split in self._blocks:
             part = target[tuple(slice(n) for n in block)]
             for axis in range(3):
                 if split[axis]:
                     self._plain_split(xp.moveaxis(part, axis, 0), xp)
 
-    def _plain_synthesis(self, work: Any, target: Any, shift: tuple[int, ...]) -> None:
+    def _plain_synthesis(self, work: Any, target: Any, shift: Triple) -> None:
         xp = get_array_module(work)
         for block, split in reversed(self._blocks):
             part = work[tuple(slice(n) for n in block)]

@@ -12,6 +12,8 @@ place.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
 
@@ -23,23 +25,30 @@ __all__ = [
     "synthesise_planes",
 ]
 
-_options = {"cache": True, "nogil": True, "fastmath": {"contract", "nsz"}, "error_model": "numpy"}
+_options: dict[str, Any] = {
+    "cache": True,
+    "nogil": True,
+    "fastmath": {"contract", "nsz"},
+    "error_model": "numpy",
+}
 
 
 @numba.njit(inline="always")
-def _scale_row(out, row, factor, width):
+def _scale_row(out: np.ndarray, row: np.ndarray, factor: float, width: int) -> None:
     for k in range(width):
         out[k] = factor * row[k]
 
 
 @numba.njit(inline="always")
-def _add_row(out, row, factor, width):
+def _add_row(out: np.ndarray, row: np.ndarray, factor: float, width: int) -> None:
     for k in range(width):
         out[k] += factor * row[k]
 
 
 @numba.njit(**_options)
-def _analyse_rows(rows, low, high, half, h, g, width):
+def _analyse_rows(
+    rows: np.ndarray, low: np.ndarray, high: np.ndarray, half: int, h: np.ndarray, g: np.ndarray, width: int
+) -> None:
     """Filter along the first axis of `rows` into `low` and `high` (each a 2D array of rows)."""
     taps = h.size
     offset = taps // 2 - 1
@@ -56,7 +65,9 @@ def _analyse_rows(rows, low, high, half, h, g, width):
 
 
 @numba.njit(**_options)
-def _synthesise_rows(low, high, rows, half, h, g, width):
+def _synthesise_rows(
+    low: np.ndarray, high: np.ndarray, rows: np.ndarray, half: int, h: np.ndarray, g: np.ndarray, width: int
+) -> None:
     """Transpose of :func:`_analyse_rows`."""
     taps = h.size
     offset = taps // 2 - 1
@@ -73,7 +84,17 @@ def _synthesise_rows(low, high, rows, half, h, g, width):
 
 
 @numba.njit(**_options)
-def analyse_planes(source, target, start, stop, block, shift, split, h, g):
+def analyse_planes(
+    source: np.ndarray,
+    target: np.ndarray,
+    block: tuple[int, int, int],
+    shift: tuple[int, int, int],
+    split: tuple[bool, bool, bool],
+    h: np.ndarray,
+    g: np.ndarray,
+    start: int,
+    stop: int,
+) -> None:
     """Filter x-planes ``start:stop`` along z and y, from `source` (rotated by `shift`) to `target`.
 
     `source` is ``(X, Y, Z)`` complex64, `target` ``(X, Y, 2 Z)`` float32; both may be the same memory when
@@ -138,7 +159,17 @@ def analyse_planes(source, target, start, stop, block, shift, split, h, g):
 
 
 @numba.njit(**_options)
-def synthesise_planes(source, target, start, stop, block, shift, split, h, g):
+def synthesise_planes(
+    source: np.ndarray,
+    target: np.ndarray,
+    block: tuple[int, int, int],
+    shift: tuple[int, int, int],
+    split: tuple[bool, bool, bool],
+    h: np.ndarray,
+    g: np.ndarray,
+    start: int,
+    stop: int,
+) -> None:
     """Transpose of :func:`analyse_planes`: from coefficients `source` (float32) to `target` (complex64)."""
     nx, ny, nz = block
     sx, sy, sz = shift
@@ -201,7 +232,9 @@ def synthesise_planes(source, target, start, stop, block, shift, split, h, g):
 
 
 @numba.njit(**_options)
-def analyse_columns(array, start, stop, block, h, g):
+def analyse_columns(
+    array: np.ndarray, block: tuple[int, int, int], h: np.ndarray, g: np.ndarray, start: int, stop: int
+) -> None:
     """Filter rows y = ``start:stop`` of `array` ``(X, Y, 2 Z)`` float32 along x, in place."""
     nx, _, nz = block
     width = 2 * nz
@@ -215,7 +248,9 @@ def analyse_columns(array, start, stop, block, h, g):
 
 
 @numba.njit(**_options)
-def synthesise_columns(array, start, stop, block, h, g):
+def synthesise_columns(
+    array: np.ndarray, block: tuple[int, int, int], h: np.ndarray, g: np.ndarray, start: int, stop: int
+) -> None:
     """Transpose of :func:`analyse_columns`, in place."""
     nx, _, nz = block
     width = 2 * nz
@@ -229,7 +264,9 @@ def synthesise_columns(array, start, stop, block, h, g):
 
 
 @numba.njit(**_options)
-def soft_threshold_rows(array, start, stop, exits_x, exits_y, table):
+def soft_threshold_rows(
+    array: np.ndarray, exits_x: np.ndarray, exits_y: np.ndarray, table: np.ndarray, start: int, stop: int
+) -> None:
     """Shrink the moduli of planes ``start:stop`` of `array` in place; see ``WaveletTransform.shrink``.
 
     `array` is ``(X, Y, 2 Z)`` float32. `exits_x`, `exits_y` are ``(X, 2)`` and ``(Y, 2)`` integers: the level
