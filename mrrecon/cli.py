@@ -155,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "or reconstruct on a machine with more memory."
         )
     except BrokenPipeError:  # the reader of our output, such as head, has gone
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         return 0
     except KeyboardInterrupt:
         print("mrrecon: interrupted.", file=sys.stderr)

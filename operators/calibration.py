@@ -124,9 +124,10 @@ def espirit(
         operator = operator_coefficients(kernels, coils, widths)
         reference = _phase_reference(block, phase_reference)
     evaluate = voxel_eigenvectors if xp is not np else _voxel_eigenvectors_cpu
-    maps, values = evaluate(operator, reference, tuple(shape), sets, crop, soft_crop, return_eigenvalues)
+    size = (shape[0], shape[1], shape[2])
+    maps, values = evaluate(operator, reference, size, sets, crop, soft_crop, return_eigenvalues)
     if sets == 1:
-        maps, values = maps[0], values[0] if return_eigenvalues else None
+        maps, values = maps[0], None if values is None else values[0]
     template = np.empty(0) if hasattr(data, "__getitem__") and not hasattr(data, "flags") else kspace
     maps = as_kind(maps, template)
     return (maps, as_kind(values, template)) if return_eigenvalues else maps

@@ -9,6 +9,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+__all__ = ["eigen_rows"]
+
 LANES = 64  # voxels along z worked on together: their matrices fit the first-level cache
 MIX = np.float32(0.05)  # share of a fresh start in every warm start, so that a new dominant vector can grow
 TOLERANCE = np.float32(1e-7)  # squared change of a unit vector in an iteration, below which it has converged
@@ -16,7 +18,22 @@ ITERATIONS = 40
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def eigen_rows(g, ex, ey, cosz, sinz, reference, crop, soft, floor, x, y0, y1, maps, values):
+def eigen_rows(
+    g: np.ndarray,
+    ex: np.ndarray,
+    ey: np.ndarray,
+    cosz: np.ndarray,
+    sinz: np.ndarray,
+    reference: np.ndarray,
+    crop: float,
+    soft: bool,
+    floor: float,
+    x: int,
+    y0: int,
+    y1: int,
+    maps: np.ndarray,
+    values: np.ndarray,
+) -> None:
     """Write maps and eigenvalues of the rows ``(x, y0:y1)``.
 
     Parameters
@@ -123,7 +140,9 @@ def eigen_rows(g, ex, ey, cosz, sinz, reference, crop, soft, floor, x, y0, y1, m
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def _start(gr, gi, vr, vi, z0, n, ar, ai):
+def _start(
+    gr: np.ndarray, gi: np.ndarray, vr: np.ndarray, vi: np.ndarray, z0: int, n: int, ar: np.ndarray, ai: np.ndarray
+) -> None:
     """Start from the previous row's vectors plus a little of the strongest column of each matrix."""
     coils = ar.shape[0]
     for i in range(n):
@@ -145,7 +164,17 @@ def _start(gr, gi, vr, vi, z0, n, ar, ai):
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def _step(gr, gi, ar, ai, br, bi, norm, change, n):
+def _step(
+    gr: np.ndarray,
+    gi: np.ndarray,
+    ar: np.ndarray,
+    ai: np.ndarray,
+    br: np.ndarray,
+    bi: np.ndarray,
+    norm: np.ndarray,
+    change: np.ndarray,
+    n: int,
+) -> None:
     """One power iteration on n matrices: b = G a / |G a|, norm = |G a|, change = |b - a|^2."""
     coils = ar.shape[0]
     p = 0
@@ -184,7 +213,7 @@ def _step(gr, gi, ar, ai, br, bi, norm, change, n):
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def _deflate(gr, gi, ar, ai, norm, n):
+def _deflate(gr: np.ndarray, gi: np.ndarray, ar: np.ndarray, ai: np.ndarray, norm: np.ndarray, n: int) -> None:
     """Take the eigenpairs found out of the matrices: G -= norm a a^H."""
     coils = ar.shape[0]
     p = 0
