@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
 from mrrecon.operators.linalg import cg_direction, cg_update, real_dot
-from mrrecon.solvers.base import Callback, Iteration, Solver, check_settings, iterate
-from mrrecon.solvers.problem import Problem, pose
-
-if TYPE_CHECKING:
-    from mrrecon.acquisition import Acquisition
-    from mrrecon.reconstruction import Reconstruction
+from mrrecon.solvers.iterative import Iteration, IterativeSolver
+from mrrecon.solvers.problem import Problem
 
 __all__ = ["CGSense"]
 
@@ -24,7 +19,7 @@ DEFAULT_LAM = 0.35
 
 
 @dataclass(frozen=True)
-class CGSense(Solver):
+class CGSense(IterativeSolver):
     """Minimise ``|A x - y|^2 + lam L |x|^2``, L being the largest eigenvalue of ``A^H A`` (mostly 1).
 
     Several sets of maps (soft SENSE) are solved for together; the volume of the first is returned.
@@ -51,41 +46,13 @@ class CGSense(Solver):
 
     name: ClassVar[str] = "cg-sense"
 
-    def __post_init__(self) -> None:
-        check_settings(self.lam, self.max_iter, self.tolerance)
+    def default_strength(self, problem: Problem) -> float:
+        """See :class:`~mrrecon.solvers.iterative.IterativeSolver`."""
+        return DEFAULT_LAM * problem.noise / problem.power**0.5
 
-    def __call__(
-        self, acquisition: Acquisition, callback: Callback | None = None, initial: Any = None
-    ) -> Reconstruction:
-        """Reconstruct; see :class:`~mrrecon.solvers.base.Solver`.
-
-        Parameters
-        ----------
-        acquisition
-            Scan with maps.
-        callback
-            Called after each iteration; its residual is that of the normal equations, relative to
-            ``|A^H y|``.
-        initial
-            Volume ``(x, y, z)``, or a reconstruction, to start from (warm start).
-        """
-        from mrrecon.reconstruction import Reconstruction
-
-        began = time.perf_counter()
-        problem = pose(acquisition, self.name)
-        lam = DEFAULT_LAM * problem.noise / problem.power**0.5 if self.lam is None else self.lam
-        image = problem.start(initial)
-        steps = _conjugate_gradients(problem, lam * problem.lipschitz, image, warm=initial is not None)
-        end = iterate(steps, image, self.max_iter, self.tolerance, callback, problem.volume)
-        return Reconstruction.from_solver(
-            acquisition,
-            problem.volume(end.image),
-            self.name,
-            {**asdict(self), "lam": lam, "warm_start": initial is not None, "stopped": end.stopped},
-            scale=problem.scale,
-            history=end.history,
-            seconds=time.perf_counter() - began,
-        )
+    def iterations(self, problem: Problem, lam: float, image: Any, warm: bool) -> Iterator[Iteration]:
+        """See :class:`~mrrecon.solvers.iterative.IterativeSolver`."""
+        return _conjugate_gradients(problem, lam * problem.lipschitz, image, warm)
 
 
 def _conjugate_gradients(problem: Problem, ridge: float, x: Any, warm: bool) -> Iterator[Iteration]:

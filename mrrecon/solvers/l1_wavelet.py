@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
 from mrrecon.operators.backend import get_array_module
 from mrrecon.operators.proximal import average, extrapolate, gradient_step
 from mrrecon.operators.wavelet import WaveletTransform
-from mrrecon.solvers.base import Callback, Iteration, Solver, check_settings, iterate
-from mrrecon.solvers.problem import Problem, pose
-
-if TYPE_CHECKING:
-    from mrrecon.acquisition import Acquisition
-    from mrrecon.reconstruction import Reconstruction
+from mrrecon.solvers.iterative import Iteration, IterativeSolver
+from mrrecon.solvers.problem import Problem
 
 __all__ = ["L1Wavelet"]
 
@@ -28,7 +23,7 @@ LOOK_BACK, STALLED = 4, 0.9  # settling has ended when they move this much of wh
 
 
 @dataclass(frozen=True)
-class L1Wavelet(Solver):
+class L1Wavelet(IterativeSolver):
     """Minimise ``|A x - y|^2 / 2 + lam s sum_i |w_i|``, w being the wavelet detail coefficients.
 
     The unit s of the strength is the noise of the zero-filled image: the standard deviation of the noise of a
@@ -72,47 +67,17 @@ class L1Wavelet(Solver):
     name: ClassVar[str] = "l1-wavelet"
 
     def __post_init__(self) -> None:
-        check_settings(self.lam, self.max_iter, self.tolerance)
+        super().__post_init__()
         WaveletTransform((1, 1, 1), self.wavelet, self.levels)  # refuses names and levels that there are not
 
-    def __call__(
-        self, acquisition: Acquisition, callback: Callback | None = None, initial: Any = None
-    ) -> Reconstruction:
-        """Reconstruct; see :class:`~mrrecon.solvers.base.Solver`.
+    def default_strength(self, problem: Problem) -> float:
+        """See :class:`~mrrecon.solvers.iterative.IterativeSolver`."""
+        return DEFAULT_LAM
 
-        Parameters
-        ----------
-        acquisition
-            Scan with maps.
-        callback
-            Called after each iteration; its residual is the relative change of the image.
-        initial
-            Volume ``(x, y, z)``, or a reconstruction, to start from (warm start).
-        """
-        from mrrecon.reconstruction import Reconstruction
-
-        began = time.perf_counter()
-        problem = pose(acquisition, self.name)
-        lam = DEFAULT_LAM if self.lam is None else self.lam
-        transform = WaveletTransform(problem.backprojection.shape[-3:], self.wavelet, self.levels)
-        image = problem.start(initial)
-        steps = _proximal_gradient(problem, transform, lam * problem.zero_filled_noise, image, self.seed)
-        end = iterate(steps, image, self.max_iter, self.tolerance, callback, problem.volume)
-        return Reconstruction.from_solver(
-            acquisition,
-            problem.volume(end.image),
-            self.name,
-            {
-                **asdict(self),
-                "lam": lam,
-                "noise": problem.noise,
-                "warm_start": initial is not None,
-                "stopped": end.stopped,
-            },
-            scale=problem.scale,
-            history=end.history,
-            seconds=time.perf_counter() - began,
-        )
+    def iterations(self, problem: Problem, lam: float, image: Any, warm: bool) -> Iterator[Iteration]:
+        """See :class:`~mrrecon.solvers.iterative.IterativeSolver`."""
+        transform = WaveletTransform(image.shape[-3:], self.wavelet, self.levels)
+        return _proximal_gradient(problem, transform, lam * problem.zero_filled_noise, image, self.seed)
 
 
 def _proximal_gradient(

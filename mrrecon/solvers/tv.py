@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
 from mrrecon.operators.backend import get_array_module
 from mrrecon.operators.proximal import extrapolate, gradient_step
 from mrrecon.operators.total_variation import GRADIENT_NORM_SQUARED, dual_step, gradient_adjoint
-from mrrecon.solvers.base import Callback, Iteration, Solver, check_settings, iterate
-from mrrecon.solvers.problem import Problem, pose
-
-if TYPE_CHECKING:
-    from mrrecon.acquisition import Acquisition
-    from mrrecon.reconstruction import Reconstruction
+from mrrecon.solvers.iterative import Iteration, IterativeSolver
+from mrrecon.solvers.problem import Problem
 
 __all__ = ["TotalVariation"]
 
@@ -26,7 +21,7 @@ DEFAULT_LAM = 0.3
 
 
 @dataclass(frozen=True)
-class TotalVariation(Solver):
+class TotalVariation(IterativeSolver):
     """Minimise ``|A x - y|^2 / 2 + lam s TV(x)`` with the isotropic total variation of the complex 3D volume.
 
     The unit s of the strength is the noise of the zero-filled image: the standard deviation of the noise of a
@@ -55,46 +50,13 @@ class TotalVariation(Solver):
 
     name: ClassVar[str] = "tv"
 
-    def __post_init__(self) -> None:
-        check_settings(self.lam, self.max_iter, self.tolerance)
+    def default_strength(self, problem: Problem) -> float:
+        """See :class:`~mrrecon.solvers.iterative.IterativeSolver`."""
+        return DEFAULT_LAM
 
-    def __call__(
-        self, acquisition: Acquisition, callback: Callback | None = None, initial: Any = None
-    ) -> Reconstruction:
-        """Reconstruct; see :class:`~mrrecon.solvers.base.Solver`.
-
-        Parameters
-        ----------
-        acquisition
-            Scan with maps.
-        callback
-            Called after each iteration; its residual is the relative change of the image.
-        initial
-            Volume ``(x, y, z)``, or a reconstruction, to start from (warm start).
-        """
-        from mrrecon.reconstruction import Reconstruction
-
-        began = time.perf_counter()
-        problem = pose(acquisition, self.name)
-        lam = DEFAULT_LAM if self.lam is None else self.lam
-        image = problem.start(initial)
-        steps = _primal_dual(problem, lam * problem.zero_filled_noise, image)
-        end = iterate(steps, image, self.max_iter, self.tolerance, callback, problem.volume)
-        return Reconstruction.from_solver(
-            acquisition,
-            problem.volume(end.image),
-            self.name,
-            {
-                **asdict(self),
-                "lam": lam,
-                "noise": problem.noise,
-                "warm_start": initial is not None,
-                "stopped": end.stopped,
-            },
-            scale=problem.scale,
-            history=end.history,
-            seconds=time.perf_counter() - began,
-        )
+    def iterations(self, problem: Problem, lam: float, image: Any, warm: bool) -> Iterator[Iteration]:
+        """See :class:`~mrrecon.solvers.iterative.IterativeSolver`."""
+        return _primal_dual(problem, lam * problem.zero_filled_noise, image)
 
 
 def _primal_dual(problem: Problem, weight: float, x: Any) -> Iterator[Iteration]:

@@ -15,7 +15,7 @@ from solver_scans import centred_fft, make_scan, nrmse
 from mrrecon import solvers
 from mrrecon.acquisition import Acquisition
 from mrrecon.errors import DataError, ShapeError
-from mrrecon.solvers.base import Iteration, iterate
+from mrrecon.solvers.iterative import Iteration, iterate
 from mrrecon.solvers.scaling import signal_scale
 
 ITERATIVE = ("cg-sense", "l1-wavelet", "tv")
