@@ -20,7 +20,7 @@ from common import bart_version, head, mrrecon_command, read_cfl, run_process, s
 from mrrecon.operators import make_mask
 from mrrecon.simulation import simulate
 
-BART_STRENGTHS = (0.0025, 0.005, 0.01)
+BART_STRENGTHS = (0.00125, 0.0025, 0.005, 0.01)
 OUR_STRENGTHS = (0.4, 0.55, 1.0)
 GRID_ITERATIONS, MORE_ITERATIONS = 30, (50, 80)
 CONVERGED_DB = 0.05
