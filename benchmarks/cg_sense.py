@@ -20,9 +20,7 @@ LAM, ITERATIONS = 0.01, 15
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small", action="store_true", help="a small scan, for CI (cg_sense_small.json)")
     parser.add_argument("--repeat", type=int, default=3, help="runs of each, in turn; the medians count")
     options = parser.parse_args()

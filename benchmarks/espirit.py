@@ -31,9 +31,7 @@ def agreement(ours: np.ndarray, theirs: np.ndarray, inside: np.ndarray) -> dict[
         "mean_inner_product": float(np.abs(inner).mean()),
         "smallest_inner_product": float(np.abs(inner).min()),
         "mean_inner_product_without_phase_alignment": float(inner.real.mean()),
-        "dice_of_supports": float(
-            2 * (support[0] & support[1]).sum() / (support[0].sum() + support[1].sum())
-        ),
+        "dice_of_supports": float(2 * (support[0] & support[1]).sum() / (support[0].sum() + support[1].sum())),
         "voxels_compared": int(both.sum()),
     }
 
@@ -47,12 +45,8 @@ def run_sigpy(kspace: np.ndarray, width: int) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--small", action="store_true", help="a small scan, for CI (written to espirit_small.json)"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--small", action="store_true", help="a small scan, for CI (written to espirit_small.json)")
     parser.add_argument("--sigpy", action="store_true", help="measure sigpy too")
     options = parser.parse_args()
     shape, coils, width = ((32, 40, 40), 4, 16) if options.small else ((64, 80, 80), 8, 24)

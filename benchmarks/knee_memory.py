@@ -62,9 +62,7 @@ def reconstruct(path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small", action="store_true", help="a small scan, for CI (knee_memory_small.json)")
     parser.add_argument("--step", choices=["write", "reconstruct"], help=argparse.SUPPRESS)
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
@@ -80,9 +78,7 @@ def main() -> None:
         file = Path(folder, "scan.h5")
         again = [sys.executable, __file__, *(["--small"] if options.small else []), "--file", str(file)]
         subprocess.run([*again, "--step", "write"], check=True)
-        done = subprocess.run(
-            [*again, "--step", "reconstruct"], check=True, stdout=subprocess.PIPE, text=True
-        )
+        done = subprocess.run([*again, "--step", "reconstruct"], check=True, stdout=subprocess.PIPE, text=True)
         size = file.stat().st_size
     kspace = 8 * coils * int(np.prod(shape))
     save(

@@ -52,9 +52,7 @@ def plain_torch(maps: np.ndarray, mask: np.ndarray, image: np.ndarray) -> Callab
 
 def main() -> None:
     """Measure all in one run and save the ratios."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small", action="store_true", help="a toy size; nothing is written")
     small = parser.parse_args().small
     shape, coils = ((16, 40, 40), 4) if small else ((128, 160, 160), 8)

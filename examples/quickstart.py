@@ -1,6 +1,6 @@
 """From an anatomical volume to an accelerated scan and back: the whole toolkit in a dozen lines.
 
-    python examples/quickstart.py ANATOMY.nii.gz
+python examples/quickstart.py ANATOMY.nii.gz
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Reconstruct k-space that is already in a NumPy array, and use the operators without any solver of ours.
 
-    python examples/your_own_arrays.py
+python examples/your_own_arrays.py
 """
 
 import numpy as np

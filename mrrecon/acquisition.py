@@ -64,9 +64,7 @@ def _numbers(value: Any, what: str, dtype: Any) -> np.ndarray:
     try:
         return np.asarray(to_numpy(value), dtype=dtype)
     except (TypeError, ValueError) as error:
-        raise DataError(
-            f"{what} must be an array of numbers, got {type(value).__name__}: {error}."
-        ) from error
+        raise DataError(f"{what} must be an array of numbers, got {type(value).__name__}: {error}.") from error
 
 
 def _frozen(a: Any) -> Any:
@@ -164,9 +162,7 @@ class Acquisition:
                 "add the missing axis with kspace[None] (one coil) or kspace[:, None] (one slice)."
             )
         if min(shape) == 0:
-            raise ShapeError(
-                f"kspace has an empty axis: shape (coils, x, y, z) = {shape}; nothing to reconstruct."
-            )
+            raise ShapeError(f"kspace has an empty axis: shape (coils, x, y, z) = {shape}; nothing to reconstruct.")
         if np.dtype(k.dtype).kind != "c":
             raise DataError(
                 f"kspace must be complex, got dtype {k.dtype}; if real and imaginary parts are interleaved "
@@ -186,9 +182,7 @@ class Acquisition:
         except (TypeError, ValueError):
             voxel = ()
         if len(voxel) != 3 or not all(math.isfinite(v) and v > 0 for v in voxel):
-            raise DataError(
-                f"voxel_size must be three positive lengths in mm (x, y, z), got {self.voxel_size}."
-            )
+            raise DataError(f"voxel_size must be three positive lengths in mm (x, y, z), got {self.voxel_size}.")
         self._set("voxel_size", voxel)
         domains = tuple(self.domains or ())
         if len(domains) != 3 or any(d not in ("kspace", "image") for d in domains):
@@ -204,11 +198,7 @@ class Acquisition:
             affine[:3, 3] = [-v * (n // 2) for v, n in zip(voxel, self.shape, strict=True)]
         else:
             affine = _numbers(self.affine, "affine", np.float64)
-            if (
-                affine.shape != (4, 4)
-                or not np.isfinite(affine).all()
-                or abs(np.linalg.det(affine[:3, :3])) < 1e-9
-            ):
+            if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
                 raise DataError(f"affine must be an invertible, finite 4x4 matrix, got shape {affine.shape}.")
         self._set("affine", affine)
         self._set("provenance", tuple(self.provenance))
@@ -219,9 +209,7 @@ class Acquisition:
             raise MaskError(f"mask must be boolean, got dtype {mask.dtype}.")
         if mask.dtype.kind != "b":
             if not np.isin(mask, (0, 1)).all():
-                raise MaskError(
-                    "mask must hold only 0 and 1 (sampled or not); sampling weights are not masks."
-                )
+                raise MaskError("mask must hold only 0 and 1 (sampled or not); sampling weights are not masks.")
             mask = mask.astype(bool)
         allowed = (self.shape[1:], self.shape)
         if mask.shape not in allowed:
@@ -229,17 +217,11 @@ class Acquisition:
             raise MaskError(
                 f"mask has shape {mask.shape}, kspace expects (y, z) = {self.shape[1:]} or (x, y, z) = "
                 f"{self.shape}; "
-                + (
-                    "its axes look transposed: pass mask.T."
-                    if swapped
-                    else "make a mask of the k-space's own size."
-                )
+                + ("its axes look transposed: pass mask.T." if swapped else "make a mask of the k-space's own size.")
             )
         if mask.ndim == 3 and self.domains[0] == "image":
             if not (mask == mask[:1]).all():
-                raise MaskError(
-                    "An (x, y, z) mask needs x in the k-space domain; in hybrid space give a (y, z) mask."
-                )
+                raise MaskError("An (x, y, z) mask needs x in the k-space domain; in hybrid space give a (y, z) mask.")
             mask = mask[0]
         if not mask.any():
             raise MaskError("mask is empty: no sample is acquired.")
@@ -272,12 +254,8 @@ class Acquisition:
         want = (self.n_coils, self.n_coils)
         if cov.shape != want:
             raise ShapeError(f"noise_covariance has shape {cov.shape}, expected (coils, coils) = {want}.")
-        if not np.isfinite(cov).all() or not np.allclose(
-            cov, cov.conj().T, rtol=1e-4, atol=1e-6 * abs(cov).max()
-        ):
-            raise DataError(
-                "noise_covariance must be finite and Hermitian; estimate it again from a noise scan."
-            )
+        if not np.isfinite(cov).all() or not np.allclose(cov, cov.conj().T, rtol=1e-4, atol=1e-6 * abs(cov).max()):
+            raise DataError("noise_covariance must be finite and Hermitian; estimate it again from a noise scan.")
         if np.linalg.eigvalsh(cov).min() <= 0:
             raise DataError(
                 "noise_covariance is not positive definite: too few noise samples or a dead coil; "
@@ -360,9 +338,7 @@ class Acquisition:
         """Decorrelate the coils, noise of unit variance; see :func:`mrrecon.preparation.whiten`."""
         return preparation.whiten(self, noise_covariance)
 
-    def compress_coils(
-        self, n: int, method: Literal["svd", "geometric"] = "svd", calibration: int = 24
-    ) -> Acquisition:
+    def compress_coils(self, n: int, method: Literal["svd", "geometric"] = "svd", calibration: int = 24) -> Acquisition:
         """Compress to `n` virtual coils; see :func:`mrrecon.preparation.compress_coils`."""
         return preparation.compress_coils(self, n, method, calibration)
 

@@ -82,9 +82,7 @@ def coil_maps(
     coarse *= np.exp(2j * np.pi * rng.random(n_coils))[:, None, None, None]
     maps = _interpolate(coarse, axes, shape)
     combined = combined_sensitivity(maps)
-    scale = (
-        combined if model == "birdcage" else combined.mean() if region is None else combined[region].mean()
-    )
+    scale = combined if model == "birdcage" else combined.mean() if region is None else combined[region].mean()
     maps /= scale
     return maps
 
@@ -104,15 +102,11 @@ def _extent(
     low, high = np.zeros(3), np.asarray(shape, np.float64) - 1
     if region is not None:
         if not region.any():
-            raise DataError(
-                "The object is empty, so there is nothing to place coils around; check the anatomy."
-            )
+            raise DataError("The object is empty, so there is nothing to place coils around; check the anatomy.")
         for i in range(3):
             present = np.flatnonzero(region.any(axis=tuple(j for j in range(3) if j != i)))
             low[i], high[i] = present[0], present[-1]
-    corners = np.stack(np.meshgrid(*zip(low - 0.5, high + 0.5, strict=True), indexing="ij"), axis=-1).reshape(
-        -1, 3
-    )
+    corners = np.stack(np.meshgrid(*zip(low - 0.5, high + 0.5, strict=True), indexing="ij"), axis=-1).reshape(-1, 3)
     corners = corners @ affine[:3, :3].T + affine[:3, 3]
     return corners.mean(axis=0), np.ptp(corners, axis=0) / 2
 

@@ -20,9 +20,7 @@ from mrrecon.operators.backend import num_threads, to_numpy
 
 __all__ = ["MetricPolicy", "evaluate", "nmse", "nrmse", "object_region", "psnr", "ssim"]
 
-WINDOW = (
-    7  # SSIM: side of the uniform window; K1, K2 and the sample covariance as in Wang et al. and scikit-image
-)
+WINDOW = 7  # SSIM: side of the uniform window; K1, K2 and the sample covariance as in Wang et al. and scikit-image
 K1, K2 = 0.01, 0.03
 
 
@@ -58,9 +56,7 @@ class MetricPolicy:
         if peak not in ("volume-max", "slice-max") and not (
             isinstance(peak, (int, float)) and math.isfinite(peak) and peak > 0
         ):
-            raise DataError(
-                f"data_range must be 'volume-max', 'slice-max' or a positive number, got {peak!r}."
-            )
+            raise DataError(f"data_range must be 'volume-max', 'slice-max' or a positive number, got {peak!r}.")
         if isinstance(self.region, str) and self.region not in ("all", "object"):
             raise DataError(f"region must be 'all', 'object' or a bool array (x, y, z), got {self.region!r}.")
         if self.scaling not in ("none", "magnitude", "complex"):
@@ -213,9 +209,7 @@ def _volumes(reconstruction: Any, reference: Any) -> tuple[np.ndarray, np.ndarra
             raise DataError(f"{name} must be numbers, got dtype {volume.dtype}.")
         volume = volume.astype(np.complex128 if volume.dtype.kind == "c" else np.float64)
         if not np.isfinite(volume).all():
-            raise DataError(
-                f"{name} has {int((~np.isfinite(volume)).sum())} NaN or Inf values of {volume.size}."
-            )
+            raise DataError(f"{name} has {int((~np.isfinite(volume)).sum())} NaN or Inf values of {volume.size}.")
         found.append(volume)
     image, truth = found
     if image.shape != truth.shape:
@@ -306,9 +300,7 @@ def _ssim(image: np.ndarray, truth: np.ndarray, region: np.ndarray | None, polic
     def one(i: int) -> tuple[float, int]:
         if peaks[i] == 0:
             return 0.0, 0
-        similarity = _ssim_map(np.ascontiguousarray(images[i]), np.ascontiguousarray(slices[i]), peaks[i])[
-            inner
-        ]
+        similarity = _ssim_map(np.ascontiguousarray(images[i]), np.ascontiguousarray(slices[i]), peaks[i])[inner]
         if regions is not None:
             similarity = similarity[regions[i][inner]]
         return float(similarity.sum()), similarity.size
@@ -316,9 +308,7 @@ def _ssim(image: np.ndarray, truth: np.ndarray, region: np.ndarray | None, polic
     with ThreadPoolExecutor(num_threads()) as pool:
         sums, counts = zip(*pool.map(one, range(len(slices))), strict=True)
     if sum(counts) == 0:
-        raise DataError(
-            "SSIM has no voxel to average: region or reference is empty away from the edges of the slices."
-        )
+        raise DataError("SSIM has no voxel to average: region or reference is empty away from the edges of the slices.")
     return sum(sums) / sum(counts)
 
 

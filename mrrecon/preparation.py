@@ -104,7 +104,9 @@ def hybrid(acquisition: Acquisition) -> Acquisition:
     if acquisition.mask.ndim != 2:
         raise MaskError("Hybrid space needs a fully sampled readout, that is a (y, z) mask; this one is (x, y, z).")
     scan = acquisition.load()
-    return scan.evolve("readout to image", kspace=operators.ifft(scan.kspace, axes=(1,)), domains=("image", "kspace", "kspace"))
+    return scan.evolve(
+        "readout to image", kspace=operators.ifft(scan.kspace, axes=(1,)), domains=("image", "kspace", "kspace")
+    )
 
 
 def compress_coils(
@@ -157,5 +159,7 @@ def calibrate(acquisition: Acquisition, **settings: Any) -> Acquisition:
     """
     from mrrecon import operators
 
-    maps = operators.espirit(acquisition.kspace, mask=acquisition.mask, readout_domain=acquisition.domains[0], **settings)
+    maps = operators.espirit(
+        acquisition.kspace, mask=acquisition.mask, readout_domain=acquisition.domains[0], **settings
+    )
     return acquisition.evolve("calibrate", {"method": "ESPIRiT", **settings}, maps=maps)

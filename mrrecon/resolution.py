@@ -119,9 +119,7 @@ def crop_kspace(acquisition: Acquisition, new_voxel_size: Voxel) -> Acquisition:
         kspace = ifft(kspace, axes=(1,))
     reference, covariance = scan.reference, scan.noise_covariance
     if reference is not None:
-        reference = change_resolution(reference, scan.voxel_size, scan.affine, new_voxel_size, "kspace-crop")[
-            0
-        ]
+        reference = change_resolution(reference, scan.voxel_size, scan.affine, new_voxel_size, "kspace-crop")[0]
     voxel, affine = _new_geometry(scan.shape, shape, scan.voxel_size, scan.affine, None)
     return scan.evolve(
         "crop k-space",

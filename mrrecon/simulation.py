@@ -99,9 +99,7 @@ def simulate(
         raise DataError("Give snr or noise_variance, not both.")
     for name, value in (("snr", snr), ("noise_variance", noise_variance)):
         if value is not None and not (math.isfinite(value) and value > 0):
-            raise DataError(
-                f"{name} must be a positive number, got {value}; leave it out for a scan without noise."
-            )
+            raise DataError(f"{name} must be a positive number, got {value}; leave it out for a scan without noise.")
     if not 0 <= noise_correlation < 1:
         raise DataError(f"noise_correlation must be at least 0 and below 1, got {noise_correlation}.")
     if not isinstance(seed, (int, np.integer)) or seed < 0:
@@ -193,9 +191,7 @@ def _check_anatomy(anatomy: Any) -> np.ndarray:
         raise DataError(f"anatomy must be numbers, got dtype {image.dtype}.")
     image = image.astype(np.complex64 if image.dtype.kind == "c" else np.float32)
     if not np.isfinite(image).all():
-        raise DataError(
-            "anatomy has NaN or Inf values; replace them first, for example with numpy.nan_to_num."
-        )
+        raise DataError("anatomy has NaN or Inf values; replace them first, for example with numpy.nan_to_num.")
     if not image.any():
         raise DataError("anatomy is zero everywhere: there is nothing to scan.")
     return image
@@ -215,18 +211,14 @@ def _check_geometry(
         edges = np.linalg.norm(matrix[:3, :3], axis=0)
         voxel = edges if voxel_size is None else np.asarray(voxel_size, np.float64)
         if voxel.shape != (3,) or not np.allclose(edges, voxel, rtol=1e-2):
-            raise DataError(
-                f"voxel_size {tuple(voxel)} and affine, whose voxels are {tuple(edges)} mm, disagree."
-            )
+            raise DataError(f"voxel_size {tuple(voxel)} and affine, whose voxels are {tuple(edges)} mm, disagree.")
     return matrix, (float(voxel[0]), float(voxel[1]), float(voxel[2]))
 
 
 def _sampling(shape: tuple[int, ...], mask: Any, partial_fourier: tuple[float, float]) -> np.ndarray:
     sampled = np.ones(shape[1:], bool) if mask is None else np.array(to_numpy(mask)).astype(bool)
     if sampled.shape not in (shape, shape[1:]):
-        raise MaskError(
-            f"mask has shape {sampled.shape}, the anatomy needs (y, z) {shape[1:]} or (x, y, z) {shape}."
-        )
+        raise MaskError(f"mask has shape {sampled.shape}, the anatomy needs (y, z) {shape[1:]} or (x, y, z) {shape}.")
     for axis, fraction in zip((-2, -1), partial_fourier, strict=True):
         if not 0.5 < fraction <= 1:
             raise DataError(

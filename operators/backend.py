@@ -148,8 +148,13 @@ def writeable_view(x: np.ndarray) -> np.ndarray:
     if root.base is not None or isinstance(root, np.memmap):
         return x.copy()
 
-    class _Interface:
-        __array_interface__ = {**x.__array_interface__, "data": (x.__array_interface__["data"][0], False)}
-        owner = x
+    return np.asarray(_WriteableMemory(x))
 
-    return np.asarray(_Interface())
+
+class _WriteableMemory:
+    """The memory of an array, offered with the writeable flag set."""
+
+    def __init__(self, owner: np.ndarray) -> None:
+        interface = owner.__array_interface__
+        self.owner = owner
+        self.__array_interface__ = {**interface, "data": (interface["data"][0], False)}

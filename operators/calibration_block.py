@@ -108,9 +108,7 @@ def read_calibration(
     else:
         mask = to_numpy(mask).astype(bool)
         if mask.shape not in (shape, shape[1:]):
-            raise ShapeError(
-                f"mask has shape {mask.shape}, expected (y, z) = {shape[1:]} or (x, y, z) = {shape}."
-            )
+            raise ShapeError(f"mask has shape {mask.shape}, expected (y, z) = {shape[1:]} or (x, y, z) = {shape}.")
         sampled = mask[tuple(window[3 - mask.ndim :])]
         if hybrid and mask.ndim == 3:
             sampled = sampled.all(axis=0)

@@ -88,12 +88,8 @@ def check_adjoint(
     if ax.shape == declared:
         ahy = to_numpy(adjoint(as_kind(y, template)))
     if ax.shape != declared or ahy.shape != x.shape:
-        got, where, expected = (
-            (ax.shape, "A x", declared) if ax.shape != declared else (ahy.shape, "A^H y", x.shape)
-        )
-        raise AdjointError(
-            f"{A!r}: {where} has shape {got}, expected {expected}; correct the shapes of the operator."
-        )
+        got, where, expected = (ax.shape, "A x", declared) if ax.shape != declared else (ahy.shape, "A^H y", x.shape)
+        raise AdjointError(f"{A!r}: {where} has shape {got}, expected {expected}; correct the shapes of the operator.")
     left = np.vdot(y.astype(np.complex128), ax)
     right = np.vdot(ahy.astype(np.complex128), x)
     scale = max(np.linalg.norm(ax) * np.linalg.norm(y) / math.sqrt(max(1, y.size)), np.finfo(np.float32).tiny)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import numpy as np
+
 from mrrecon.operators.backend import as_array, as_kind, get_array_module, is_torch, to_numpy
 from mrrecon.operators.errors import DataError, ShapeError
 
@@ -144,9 +145,7 @@ def estimate_noise_covariance(
         groups = [noise]
     else:
         noise = noise[:, :, np.abs(noise).any(axis=(0, 1))]
-        if (
-            readout_domain == "kspace"
-        ):  # without shifts: they only permute planes and turn all coils' phase alike
+        if readout_domain == "kspace":  # without shifts: they only permute planes and turn all coils' phase alike
             noise = np.fft.ifft(noise, axis=1, norm="ortho")
         halves = [noise[:, :, 0::2], noise[:, :, 1::2]]
         gain = np.maximum((np.abs(noise) ** 2).sum(axis=(1, 2), keepdims=True), np.finfo(np.float32).tiny)
@@ -186,9 +185,7 @@ def whitening_matrix(cov: Any) -> np.ndarray:
     cov = np.asarray(to_numpy(cov), dtype=np.complex128)
     if cov.ndim != 2 or cov.shape[0] != cov.shape[1]:
         raise ShapeError(f"cov must be square (coils, coils), got shape {cov.shape}.")
-    if not np.isfinite(cov).all() or not np.allclose(
-        cov, cov.conj().T, rtol=1e-4, atol=1e-6 * np.abs(cov).max()
-    ):
+    if not np.isfinite(cov).all() or not np.allclose(cov, cov.conj().T, rtol=1e-4, atol=1e-6 * np.abs(cov).max()):
         raise DataError("cov must be finite and Hermitian; estimate it again from a noise scan.")
     values, vectors = np.linalg.eigh(cov)
     if values[0] <= 1e-12 * values[-1]:
@@ -254,11 +251,7 @@ def mix_coils(x: Any, matrix: Any) -> Any:
     shape = tuple(int(n) for n in data.shape)
     m = to_numpy(matrix)
     sets, coils = (shape[0], shape[1]) if len(shape) == 5 else (1, shape[0])
-    if (
-        m.ndim not in (2, 3)
-        or m.shape[-1] != coils
-        or (m.ndim == 3 and (len(shape) < 4 or m.shape[0] != shape[-3]))
-    ):
+    if m.ndim not in (2, 3) or m.shape[-1] != coils or (m.ndim == 3 and (len(shape) < 4 or m.shape[0] != shape[-3])):
         raise ShapeError(
             f"matrix has shape {m.shape}, expected (n, coils) or (x, n, coils) with {coils} coils for "
             f"data of shape {shape}; make it from data with the same coils and readout length."
@@ -266,9 +259,7 @@ def mix_coils(x: Any, matrix: Any) -> Any:
     xp = get_array_module(data)
     m = xp.asarray(m, dtype=np.complex64)
     n = int(m.shape[-2])
-    out = xp.empty(
-        ((sets,) if len(shape) == 5 else ()) + (n, *shape[len(shape) == 5 :][1:]), dtype=np.complex64
-    )
+    out = xp.empty(((sets,) if len(shape) == 5 else ()) + (n, *shape[len(shape) == 5 :][1:]), dtype=np.complex64)
     for s in range(sets):
         _mix(data[s] if len(shape) == 5 else data, m, out[s] if len(shape) == 5 else out, xp)
     return as_kind(out, x) if isinstance(data, xp.ndarray) else out
@@ -276,12 +267,7 @@ def mix_coils(x: Any, matrix: Any) -> Any:
 
 def _mix(data: Any, m: Any, out: Any, xp: Any) -> None:
     """Write the mixed coils of `data` into `out`: slabs along x, or at once where no copy is needed."""
-    if (
-        m.ndim == 2
-        and isinstance(data, xp.ndarray)
-        and data.flags.c_contiguous
-        and data.dtype == np.complex64
-    ):
+    if m.ndim == 2 and isinstance(data, xp.ndarray) and data.flags.c_contiguous and data.dtype == np.complex64:
         xp.matmul(m, data.reshape(data.shape[0], -1), out=out.reshape(out.shape[0], -1))
         return
     if len(data.shape) == 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import numpy as np
+
 from mrrecon.operators.backend import to_numpy
 from mrrecon.operators.coils import mix_coils, view_or_lazy
 from mrrecon.operators.errors import DataError, ShapeError

@@ -266,9 +266,7 @@ class CartesianEncoding:
     def _each_slab(self, body: Callable[[InPlaceFFT, int], None]) -> None:
         """Call ``body(scratch, first plane)`` for slabs that cover x; on a GPU the last two may overlap."""
         nx, step = self.oshape[1], self._step
-        run_slabs(
-            -(-nx // step), lambda i, work: body(work, min(i * step, nx - step)), self._slabs, self._workers
-        )
+        run_slabs(-(-nx // step), lambda i, work: body(work, min(i * step, nx - step)), self._slabs, self._workers)
 
     def _combine_planes(self, data: Any, first: int, out: Any) -> None:
         """Combine hybrid k-space into `out`: the coils of `data`, of which the first is coil `first`."""
@@ -382,8 +380,7 @@ class CartesianEncoding:
         if m.shape not in (plane, volume):
             hint = "; transpose it?" if m.shape in (plane[::-1], volume[::-1]) else ""
             raise MaskError(
-                f"Sense: mask has shape {m.shape}, maps expect (y, z) = {plane} "
-                f"or (x, y, z) = {volume}{hint or '.'}"
+                f"Sense: mask has shape {m.shape}, maps expect (y, z) = {plane} or (x, y, z) = {volume}{hint or '.'}"
             )
         if m.dtype != bool and not bool(((m == 0) | (m == 1)).all()):
             raise MaskError(

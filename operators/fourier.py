@@ -143,9 +143,7 @@ def _centred(x: Any, axes: Sequence[int] | int | None, out: Any, inverse: bool) 
     xp = get_array_module(a)
     chosen = _check_axes(axes, a.ndim)
     if a.dtype.kind not in "biufc":
-        raise DataError(
-            f"The FFT needs numbers, got dtype {a.dtype}; convert with x.astype(numpy.complex64)."
-        )
+        raise DataError(f"The FFT needs numbers, got dtype {a.dtype}; convert with x.astype(numpy.complex64).")
     dtype = np.dtype(np.complex128 if a.dtype in (np.float64, np.complex128) else np.complex64)
     if out is None:
         result = xp.empty(a.shape, dtype=dtype)

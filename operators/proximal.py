@@ -63,9 +63,7 @@ def extrapolate(point: Any, new: Any, old: Any, beta: float) -> tuple[float, flo
     from mrrecon.operators.kernels import proximal_cpu
 
     flat, b = [_reals(a) for a in (point, new, old)], np.float32(beta)
-    return _norms(
-        flat[0].size, lambda part, sums: proximal_cpu.extrapolate(*(a[part] for a in flat), b, sums)
-    )
+    return _norms(flat[0].size, lambda part, sums: proximal_cpu.extrapolate(*(a[part] for a in flat), b, sums))
 
 
 def average(mean: Any, new: Any, weight: float) -> tuple[float, float]:
@@ -89,9 +87,7 @@ def average(mean: Any, new: Any, weight: float) -> tuple[float, float]:
     from mrrecon.operators.kernels import proximal_cpu
 
     flat, w = [_reals(a) for a in (mean, new)], np.float32(weight)
-    moved, size = _norms(
-        flat[0].size, lambda part, sums: proximal_cpu.average(*(a[part] for a in flat), w, sums)
-    )
+    moved, size = _norms(flat[0].size, lambda part, sums: proximal_cpu.average(*(a[part] for a in flat), w, sums))
     return weight * moved, size
 
 

@@ -259,9 +259,7 @@ def _block_edges(calibration: Calibration, ny: int, nz: int) -> tuple[int, int]:
         try:
             cy, cz = (int(c) for c in calibration)
         except (TypeError, ValueError):
-            raise MaskError(
-                f"calibration must be an edge length or (y, z) lengths, got {calibration!r}."
-            ) from None
+            raise MaskError(f"calibration must be an edge length or (y, z) lengths, got {calibration!r}.") from None
         edges = (cy, cz)
     if min(edges) < 0 or edges[0] > ny or edges[1] > nz:
         raise MaskError(

@@ -147,13 +147,9 @@ class FFT(ArrayLinop):
         super().__init__(shape, shape, forward, inverse, _identity, name="FFT")
 
 
-def _checked(
-    transform: Callable[..., Any], shape: tuple[int, ...], axes: Sequence[int] | None, x: Any
-) -> Any:
+def _checked(transform: Callable[..., Any], shape: tuple[int, ...], axes: Sequence[int] | None, x: Any) -> Any:
     if tuple(x.shape) != shape:
-        raise ShapeError(
-            f"FFT: input has shape {tuple(x.shape)}, expected {shape}; make the operator for that shape."
-        )
+        raise ShapeError(f"FFT: input has shape {tuple(x.shape)}, expected {shape}; make the operator for that shape.")
     return transform(x, axes)
 
 

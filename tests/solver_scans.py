@@ -32,9 +32,7 @@ def coil_maps(shape: tuple[int, int, int], coils: int) -> np.ndarray:
     maps = np.empty((coils, *shape), np.complex64)
     for c in range(coils):
         angle = 2 * np.pi * c / coils
-        distance = (
-            (y - 1.4 * np.cos(angle)) ** 2 + (z - 1.4 * np.sin(angle)) ** 2 + (x - 0.5 * (-1) ** c) ** 2
-        )
+        distance = (y - 1.4 * np.cos(angle)) ** 2 + (z - 1.4 * np.sin(angle)) ** 2 + (x - 0.5 * (-1) ** c) ** 2
         maps[c] = np.exp(-0.6 * distance + 1j * (angle + 0.6 * y * np.sin(angle) + 0.4 * x))
     return maps / np.sqrt((np.abs(maps) ** 2).sum(axis=0))
 

@@ -98,13 +98,7 @@ def test_what_is_taken_and_what_comes_of_it(parts):
     # the middle voxel n // 2 lies at the origin unless an affine says otherwise
     np.testing.assert_allclose(scan.affine @ [2, 2, 1, 1], [0, 0, 0, 1])
     text = repr(scan)
-    assert (
-        "2 coils" in text
-        and "4x5x3" in text
-        and "kx|ky|kz" in text
-        and "R=1.00" in text
-        and "maps: 3" in text
-    )
+    assert "2 coils" in text and "4x5x3" in text and "kx|ky|kz" in text and "R=1.00" in text and "maps: 3" in text
 
 
 def test_immutable(parts):

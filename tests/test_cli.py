@@ -57,8 +57,15 @@ def refuses(*words):
 # ---- help ----------------------------------------------------------------------------------------------------
 
 
+def list_modules(words):
+    """Python code that runs the command line and prints what it loaded."""
+    return f"import sys; from mrrecon.cli import main\ntry: main({words})\nexcept SystemExit: pass\nprint(*sys.modules)"
+
+
 def test_help_names_every_command_and_loads_nothing_heavy():
-    code = "import sys; from mrrecon.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\nprint(*sys.modules)"
+    code = (
+        "import sys; from mrrecon.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\nprint(*sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert all(re.search(rf"^\s+{name}\s", done.stdout, re.M) for name in COMMANDS)
     loaded = done.stdout.splitlines()[-1].split()
@@ -67,10 +74,7 @@ def test_help_names_every_command_and_loads_nothing_heavy():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_each_command_loads_nothing_heavy(command):
-    code = (
-        f"import sys; from mrrecon.cli import main\ntry: main(['{command}', '--help'])\nexcept SystemExit: pass\n"
-        "print(*sys.modules)"
-    )
+    code = list_modules([command, "--help"])
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "usage: mrrecon" in done.stdout
     assert not set(HEAVY) & set(done.stdout.splitlines()[-1].split())

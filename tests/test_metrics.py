@@ -29,10 +29,7 @@ def test_ssim_is_that_of_scikit_image(pair, axis, data_range):
     image, truth = (np.moveaxis(np.abs(v), "xyz".index(axis), 0) for v in pair)
     peak = truth.max() if data_range == "volume-max" else data_range
     theirs = np.mean(
-        [
-            skimage_metrics.structural_similarity(a, b, data_range=peak)
-            for a, b in zip(truth, image, strict=True)
-        ]
+        [skimage_metrics.structural_similarity(a, b, data_range=peak) for a, b in zip(truth, image, strict=True)]
     )
     ours = ssim(*pair, MetricPolicy(slice_axis=axis, data_range=data_range))
     assert ours == pytest.approx(theirs, rel=1e-6)
@@ -106,9 +103,7 @@ def test_region_and_number_as_range(pair):
     assert found["nmse"] == pytest.approx(((image - truth)[region] ** 2).sum() / (truth[region] ** 2).sum())
     assert f"mask of {region.sum()} voxels" in found["policy"]["region"]
     within = object_region(truth)
-    assert psnr(*pair, MetricPolicy(region="object")) == pytest.approx(
-        psnr(*pair, MetricPolicy(region=within))
-    )
+    assert psnr(*pair, MetricPolicy(region="object")) == pytest.approx(psnr(*pair, MetricPolicy(region=within)))
 
 
 def test_scaling_undoes_a_factor(pair):

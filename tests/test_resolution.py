@@ -77,9 +77,7 @@ def test_cropped_scan_shows_the_same_object_with_less_noise():
     combined = np.sqrt((np.abs(images(small)) ** 2).sum(axis=0))
     assert np.abs(combined - np.abs(small.reference)).max() < 0.02 * np.abs(small.reference).max()
     noise = small_noisy.kspace - small.kspace
-    assert np.mean(np.abs(noise) ** 2) == pytest.approx(
-        np.trace(small_noisy.noise_covariance).real / 3, rel=0.05
-    )
+    assert np.mean(np.abs(noise) ** 2) == pytest.approx(np.trace(small_noisy.noise_covariance).real / 3, rel=0.05)
     assert small_noisy.noise_covariance[0, 0] == pytest.approx(noisy.noise_covariance[0, 0] / 8)
 
 

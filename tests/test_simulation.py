@@ -71,9 +71,7 @@ def test_maps_are_smooth_distinct_and_strongest_near_their_coil(model, n_coils):
     assert maps.dtype == np.complex64
     inside = maps[:, region]
     for axis in (1, 2, 3):  # no step from voxel to voxel inside the object
-        both = np.logical_and(
-            *(region.take(range(i, region.shape[axis - 1] - 1 + i), axis - 1) for i in (0, 1))
-        )
+        both = np.logical_and(*(region.take(range(i, region.shape[axis - 1] - 1 + i), axis - 1) for i in (0, 1)))
         assert np.abs(np.diff(maps, axis=axis))[:, both].max() < 0.25 * np.abs(inside).max()
     gram = inside @ inside.conj().T
     level = np.sqrt(np.diag(gram).real)

@@ -1,7 +1,7 @@
 """The GPU half of the tests: CuPy and CUDA paths against their CPU references.
 
-    python benchmarks/gpu/run_tests.py            # fails where there is no GPU
-    python benchmarks/gpu/run_tests.py --small    # anywhere: collects them, and runs the CUDA sources on the CPU
+python benchmarks/gpu/run_tests.py            # fails where there is no GPU
+python benchmarks/gpu/run_tests.py --small    # anywhere: collects them, and runs the CUDA sources on the CPU
 """
 
 from __future__ import annotations

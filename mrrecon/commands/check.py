@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -43,11 +42,12 @@ def check(device: str = "auto") -> int:
 
 def _environment() -> Iterator[str]:
     from mrrecon.operators.backend import has_cupy, num_threads
+    from mrrecon.operators.fourier import fft_library
     from mrrecon.reconstruction import versions
 
     yield "versions   " + ", ".join(f"{package} {number}" for package, number in versions().items())
-    fftw = importlib.util.find_spec("pyfftw") is not None
-    yield f"CPU        {num_threads()} threads, FFT by {'FFTW (pyfftw)' if fftw else 'scipy (pip install mrrecon[fftw] is faster)'}"
+    library = {"fftw": "FFTW (pyfftw)", "scipy": "scipy (faster with pip install 'mrrecon[fftw]')"}[fft_library()]
+    yield f"CPU        {num_threads()} threads, FFT by {library}"
     if has_cupy():
         import cupy
 

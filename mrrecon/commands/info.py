@@ -24,11 +24,19 @@ def info(file: str) -> None:
         ("matrix", f"{x} x {y} x {z} (readout x, phase encodings y and z)"),
         ("coils", str(scan.n_coils)),
         ("voxel", " x ".join(f"{v:.4g}" for v in scan.voxel_size) + " mm"),
-        ("axes", ", ".join(f"{a}: {'image' if d == 'image' else 'k-space'}" for a, d in zip("xyz", scan.domains, strict=True))),
+        (
+            "axes",
+            ", ".join(
+                f"{a}: {'image' if d == 'image' else 'k-space'}" for a, d in zip("xyz", scan.domains, strict=True)
+            ),
+        ),
         ("sampling", f"R = {scan.acceleration:.3f} ({np.count_nonzero(scan.mask)} of {scan.mask.size} positions)"),
         ("calibration", _describe_region(scan.mask)),
         ("maps", "none" if scan.maps is None else f"shape {tuple(scan.maps.shape)}"),
-        ("noise", "whitened" if scan.is_whitened else "unknown" if scan.noise_covariance is None else "covariance known"),
+        (
+            "noise",
+            "whitened" if scan.is_whitened else "unknown" if scan.noise_covariance is None else "covariance known",
+        ),
         ("reference", "none" if scan.reference is None else "in the file"),
         ("in memory", f"{scan.n_coils * x * y * z * 8 / 2**30:.2f} GiB of k-space"),
     ]

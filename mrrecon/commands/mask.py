@@ -38,6 +38,8 @@ def mask(
     from mrrecon import io, operators
 
     made = operators.make_mask(kind, shape, accel, calibration=calibration, elliptical=elliptical, seed=seed)
-    print(f"{kind} mask {shape[0]}x{shape[1]}: R = {made.size / made.sum():.3f}, {int(made.sum())} of {made.size} samples")
+    print(
+        f"{kind} mask {shape[0]}x{shape[1]}: R = {made.size / made.sum():.3f}, {int(made.sum())} of {made.size} samples"
+    )
     for path in output:
         print(f"wrote {io.write_mask(made, path)}")

@@ -13,11 +13,13 @@ if TYPE_CHECKING:
 
 __all__ = ["recon"]
 
+DEFAULT_SOLVER = CGSense()
+
 
 def recon(
     file: str,
     output: list[str],
-    solver: Solver = CGSense(),
+    solver: Solver = DEFAULT_SOLVER,
     accel: float | None = None,
     mask: str = "poisson",
     calibration: int = 24,
@@ -93,7 +95,9 @@ def recon(
         print(f"wrote {result.save(path)}")
 
 
-def _prepare(scan: Acquisition, whiten: bool, coils: int | None, compression: Literal["svd", "geometric"]) -> Acquisition:
+def _prepare(
+    scan: Acquisition, whiten: bool, coils: int | None, compression: Literal["svd", "geometric"]
+) -> Acquisition:
     if whiten and scan.noise_covariance is not None and not scan.is_whitened:
         scan = scan.whiten()
     if coils is not None and coils != scan.n_coils:

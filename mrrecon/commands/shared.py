@@ -31,9 +31,7 @@ def resolve_mask(
         return io.read_mask(mask)
     if accel is None:
         raise MaskError(f"A {mask} mask needs the acceleration: add --accel R, or name a mask file with --mask.")
-    return operators.make_mask(
-        mask, scan.shape[1:], accel, calibration=calibration, elliptical=elliptical, seed=seed
-    )
+    return operators.make_mask(mask, scan.shape[1:], accel, calibration=calibration, elliptical=elliptical, seed=seed)
 
 
 def check_outputs(paths: Sequence[str]) -> None:

@@ -49,9 +49,7 @@ def simulate(
 
     volume, voxel_size, affine = io.read_volume(anatomy)
     if voxel is not None:
-        volume, voxel_size, affine = resolution.change_resolution(
-            volume, voxel_size, affine, (voxel, voxel, voxel)
-        )
+        volume, voxel_size, affine = resolution.change_resolution(volume, voxel_size, affine, (voxel, voxel, voxel))
     scan = simulation.simulate(
         volume, n_coils=coils, voxel_size=voxel_size, affine=affine, snr=snr, coil_model=coil_model, seed=seed
     )

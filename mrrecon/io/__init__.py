@@ -66,9 +66,7 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'mrrecon.io' has no attribute {name!r}")
 
 
-def write(
-    thing: Acquisition | Reconstruction, path: str | os.PathLike[str], *, format: str | None = None
-) -> Path:
+def write(thing: Acquisition | Reconstruction, path: str | os.PathLike[str], *, format: str | None = None) -> Path:
     """Write an acquisition or a reconstruction; the suffix chooses the format.
 
     Acquisition: ``.h5`` (ours, keeps everything), ``.mrd`` (ISMRMRD), ``.cfl``. Reconstruction: ``.h5``

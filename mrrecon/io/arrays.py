@@ -40,13 +40,9 @@ def read_maps(path: str | Path) -> np.ndarray:
             elif mrrecon_h5.can_read(found):
                 maps = mrrecon_h5.read(found).maps
                 if maps is None:
-                    raise FileFormatError(
-                        f"{found} has no maps; make some with mrrecon calibrate {found} -o maps.cfl."
-                    )
+                    raise FileFormatError(f"{found} has no maps; make some with mrrecon calibrate {found} -o maps.cfl.")
             else:
-                raise FileFormatError(
-                    f"{found} is no file of maps; give .cfl, .npy, or an .h5 of mrrecon with maps."
-                )
+                raise FileFormatError(f"{found} is no file of maps; give .cfl, .npy, or an .h5 of mrrecon with maps.")
     if maps.ndim not in (4, 5) or maps.dtype.kind != "c":
         raise FileFormatError(
             f"{path} holds {maps.dtype} of shape {maps.shape}; maps are complex, (coils, x, y, z) or "
@@ -78,9 +74,7 @@ def write_mask(mask: Any, path: str | Path) -> Path:
     if path.suffix != ".png":
         return _write(mask, path, "a mask")
     if mask.ndim != 2:
-        raise OutputError(
-            f"{path}: only a (y, z) mask can be a picture, this one has shape {mask.shape}; use .npy."
-        )
+        raise OutputError(f"{path}: only a (y, z) mask can be a picture, this one has shape {mask.shape}; use .npy.")
     from matplotlib.image import imsave
 
     with atomic_path(path) as temporary:

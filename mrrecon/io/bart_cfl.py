@@ -39,14 +39,9 @@ def _dimensions(path: Path) -> tuple[Path, tuple[int, ...]]:
     lines = header.read_bytes()[:65536].decode("ascii", "replace").splitlines()
     at = next((i for i, line in enumerate(lines) if line.strip().lower() == "# dimensions"), None)
     words = lines[at + 1].split() if at is not None and at + 1 < len(lines) else []
-    if (
-        not words
-        or len(words) > 4 * _MAX_AXES
-        or not all(w.isascii() and w.isdigit() and len(w) < 12 for w in words)
-    ):
+    if not words or len(words) > 4 * _MAX_AXES or not all(w.isascii() and w.isdigit() and len(w) < 12 for w in words):
         raise FileFormatError(
-            f"{header} is not a BART header: expected a line '# Dimensions' followed by a line of positive "
-            "integers."
+            f"{header} is not a BART header: expected a line '# Dimensions' followed by a line of positive integers."
         )
     shape = [int(w) for w in words]
     if min(shape) < 1:
@@ -144,9 +139,7 @@ def write_array(array: np.ndarray, path: str | Path) -> Path:
     """Write an array that has the toolkit's axis order, the inverse of :func:`read_array`."""
     a = np.asarray(to_numpy(array))
     if a.ndim not in (2, 3, 4, 5):
-        raise ShapeError(
-            f"An array of shape {a.shape} has no place in BART's axes; expected two to five axes."
-        )
+        raise ShapeError(f"An array of shape {a.shape} has no place in BART's axes; expected two to five axes.")
     if a.ndim == 2:  # a (y, z) mask
         a = a[None]
     order = (*range(a.ndim - 3, a.ndim), *range(a.ndim - 4, -1, -1))
@@ -155,9 +148,7 @@ def write_array(array: np.ndarray, path: str | Path) -> Path:
     dims = [*stored.shape, *[1] * (_MAX_AXES - stored.ndim)]
     with atomic_path(data) as temporary_data, atomic_path(header) as temporary_header:
         with temporary_data.open("wb") as file:
-            flat = stored.transpose(
-                range(stored.ndim - 1, -1, -1)
-            )  # C order of the reversed axes is Fortran order
+            flat = stored.transpose(range(stored.ndim - 1, -1, -1))  # C order of the reversed axes is Fortran order
             for part in flat if flat.ndim > 3 else [flat]:
                 file.write(np.ascontiguousarray(part, dtype="<c8").data)
         temporary_header.write_text("# Dimensions\n" + " ".join(map(str, dims)) + "\n", encoding="ascii")

@@ -63,9 +63,7 @@ def is_wrapped(profile: np.ndarray, contrast: float = 0.5) -> bool:
     width = max(1, n // 8)
     window = np.zeros(n)
     window[:width] = 1.0
-    sums = np.fft.ifft(
-        np.fft.fft(profile) * np.fft.fft(window)
-    ).real  # circular moving sum ending at each index
+    sums = np.fft.ifft(np.fft.fft(profile) * np.fft.fft(window)).real  # circular moving sum ending at each index
     sums = np.roll(sums, -(width // 2))
     gap = int(sums.argmin())
     near_middle = abs(gap - n // 2) <= n // 6

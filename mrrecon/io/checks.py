@@ -68,9 +68,7 @@ def require_input(path: str | os.PathLike[str]) -> Path:
         if not found.exists():
             hint = "check the spelling"
             if found.parent.is_dir():
-                close = [
-                    p.name for p in found.parent.iterdir() if p.stem == found.stem and p.name != found.name
-                ]
+                close = [p.name for p in found.parent.iterdir() if p.stem == found.stem and p.name != found.name]
                 hint = f"did you mean {close[0]}?" if close else hint
             raise FileFormatError(f"{found} does not exist: {hint}")
         if found.stat().st_size == 0:

@@ -153,12 +153,8 @@ def _columns(file: Any, header: Header | None, data: Any, path: Path) -> np.ndar
         if mask.ndim == 2 and mask.shape == (height, width) and (mask == mask[:1]).all():
             mask = mask[0]
         if mask.shape != (width,):
-            hint = (
-                f"; it fits the height {height}: the axes are transposed" if mask.shape == (height,) else ""
-            )
-            raise MaskError(
-                f"{path}: 'mask' has shape {mask.shape}, expected ({width},), the k-space's width{hint}."
-            )
+            hint = f"; it fits the height {height}: the axes are transposed" if mask.shape == (height,) else ""
+            raise MaskError(f"{path}: 'mask' has shape {mask.shape}, expected ({width},), the k-space's width{hint}.")
         columns = columns & (mask != 0)
     return columns
 

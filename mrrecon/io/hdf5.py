@@ -60,13 +60,9 @@ def require_dataset(file: Any, name: str, path: Path, ndims: tuple[int, ...], wh
         raise FileFormatError(f"{path} lacks the dataset {name!r} ({what}); it holds {there}.")
     if item.ndim not in ndims:
         wanted = " or ".join(map(str, ndims))
-        raise FileFormatError(
-            f"{path}: dataset {name!r} ({what}) has shape {item.shape}, expected {wanted} axes."
-        )
+        raise FileFormatError(f"{path}: dataset {name!r} ({what}) has shape {item.shape}, expected {wanted} axes.")
     if min(item.shape, default=1) == 0:
-        raise FileFormatError(
-            f"{path}: dataset {name!r} has shape {item.shape}, so there is nothing in it to read."
-        )
+        raise FileFormatError(f"{path}: dataset {name!r} has shape {item.shape}, so there is nothing in it to read.")
     if item.chunks is None and item.id.get_offset() is not None:  # contiguous: its bytes must be in the file
         need, have = array_bytes(item.shape, item.dtype.itemsize), os.path.getsize(path)
         if need > have:

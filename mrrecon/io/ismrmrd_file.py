@@ -161,9 +161,7 @@ def _select(heads: np.ndarray, chosen: dict[str, int], path: Path) -> tuple[np.n
     wanted &= heads["encoding_space_ref"] == 0
     imaging = wanted & ~_flag(heads, "calibration")
     if not imaging.any():
-        raise FileFormatError(
-            f"{path} holds no imaging readouts, only noise, navigation or calibration ones."
-        )
+        raise FileFormatError(f"{path} holds no imaging readouts, only noise, navigation or calibration ones.")
     counts = {}
     keep = wanted
     for name, index in chosen.items():

@@ -14,10 +14,7 @@ from mrrecon.errors import FileFormatError
 __all__ = ["FLAGS", "HEADER_DTYPE", "Header", "Limit", "acquisition_dtype", "affine_of", "parse_header"]
 
 COUNTERS_DTYPE = np.dtype(
-    [
-        (n, "<u2")
-        for n in ("kspace_encode_step_1", "kspace_encode_step_2", "average", "slice", "contrast", "phase")
-    ]
+    [(n, "<u2") for n in ("kspace_encode_step_1", "kspace_encode_step_2", "average", "slice", "contrast", "phase")]
     + [(n, "<u2") for n in ("repetition", "set", "segment")]
     + [("user", "<u2", (8,))]
 )
@@ -125,14 +122,10 @@ def parse_header(text: str, path: Path) -> Header:
             (root.findtext("measurementInformation/protocolName") or "").strip(),
         )
     except (ValueError, ElementTree.ParseError, AttributeError) as error:
-        raise FileFormatError(
-            f"{path} has no usable ISMRMRD header: {error}; the file is damaged."
-        ) from error
+        raise FileFormatError(f"{path} has no usable ISMRMRD header: {error}; the file is damaged.") from error
 
 
-def _space(
-    encoding: ElementTree.Element, name: str
-) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
+def _space(encoding: ElementTree.Element, name: str) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
     """Matrix size and field of view (mm) of the encoded or the reconstructed space."""
     x, y, z = (int(_text(encoding, f"{name}/matrixSize/{a}")) for a in "xyz")
     fx, fy, fz = (float(_text(encoding, f"{name}/fieldOfView_mm/{a}")) for a in "xyz")

@@ -133,22 +133,17 @@ def plan_layout(
     """
     chosen = heads[rows]
     forward = (chosen["flags"] & np.uint64(1 << (FLAGS["reverse"] - 1))) == 0
-    alike = (
-        chosen[forward] if forward.any() else chosen
-    )  # a reversed readout is flipped onto the forward ones
+    alike = chosen[forward] if forward.any() else chosen  # a reversed readout is flipped onto the forward ones
     for field in ("active_channels", "center_sample", "discard_pre", "discard_post"):
         values = np.unique(alike[field])
         if len(values) > 1:
             raise FileFormatError(
-                f"{path}: the readouts differ in {field}, {values.tolist()[:8]}; it cannot be put on one "
-                "grid."
+                f"{path}: the readouts differ in {field}, {values.tolist()[:8]}; it cannot be put on one grid."
             )
     reference = alike[0]
     coils, samples = int(reference["active_channels"]), int(reference["number_of_samples"])
     if coils == 0 or samples == 0:
-        raise FileFormatError(
-            f"{path} has readouts with {coils} coils and {samples} samples; nothing to read."
-        )
+        raise FileFormatError(f"{path} has readouts with {coils} coils and {samples} samples; nothing to read.")
     readout = header.encoded_matrix[0]
     skip = int(reference["discard_pre"])
     used = samples - skip - int(reference["discard_post"])
@@ -158,8 +153,7 @@ def plan_layout(
     start = readout // 2 - center + skip
     if used <= 0 or start < 0 or start + used > readout:
         raise FileFormatError(
-            f"{path}: readouts of {samples} samples with centre {center} do not fit the encoded matrix of "
-            f"{readout}."
+            f"{path}: readouts of {samples} samples with centre {center} do not fit the encoded matrix of {readout}."
         )
     lines = _positions(chosen, header, 1, path)
     if volumetric:

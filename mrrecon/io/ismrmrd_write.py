@@ -63,9 +63,7 @@ def write(thing: Any, path: Path) -> Path:
     mask = thing.mask
     if mask.ndim == 3:
         if not (mask == mask[:1]).all():
-            raise DataError(
-                f"{path}: ISMRMRD stores whole readouts, but this mask varies along x; use our own .h5."
-            )
+            raise DataError(f"{path}: ISMRMRD stores whole readouts, but this mask varies along x; use our own .h5.")
         mask = mask[0]
     n_x, n_y, n_z = thing.shape
     if max(thing.shape) > 65535 or thing.n_coils > 65535:
@@ -111,13 +109,9 @@ def write(thing: Any, path: Path) -> Path:
     )
     with create_hdf5(path) as (file, check):
         group = file.create_group("dataset")
-        group.create_dataset(
-            "xml", data=np.array([text.encode()], dtype=object), dtype=h5py.string_dtype("ascii")
-        )
+        group.create_dataset("xml", data=np.array([text.encode()], dtype=object), dtype=h5py.string_dtype("ascii"))
         rows = max(1, 2**26 // (8 * thing.n_coils * n_x))
-        data = group.create_dataset(
-            "data", table.shape, table.dtype, chunks=(min(64, len(table)),), maxshape=(None,)
-        )
+        data = group.create_dataset("data", table.shape, table.dtype, chunks=(min(64, len(table)),), maxshape=(None,))
         for start in range(0, len(table), rows):
             data[start : start + rows] = table[start : start + rows]
             check()
@@ -138,7 +132,5 @@ def _noise_scan(covariance: np.ndarray | None) -> list[np.ndarray]:
         return []
     coils = covariance.shape[0]
     samples = max(64, coils)
-    waves = np.exp(
-        2j * np.pi * np.outer(np.arange(coils), np.arange(samples)) / samples
-    )  # rows orthogonal, power 1
+    waves = np.exp(2j * np.pi * np.outer(np.arange(coils), np.arange(samples)) / samples)  # rows orthogonal, power 1
     return [(np.linalg.cholesky(covariance) @ waves).astype(np.complex64)]

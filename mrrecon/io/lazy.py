@@ -160,9 +160,7 @@ class MemmapArray(FileArray):
     finish: Planes | None = None
 
     def _planes(self, coils: slice, xs: slice) -> np.ndarray:
-        stored = np.memmap(
-            self.path, np.dtype(self.source_dtype), "r", self.offset, self.source_shape, self.order
-        )
+        stored = np.memmap(self.path, np.dtype(self.source_dtype), "r", self.offset, self.source_shape, self.order)
         present = tuple(axis for axis in self.axes if axis is not None)
         view = stored.transpose(present)[tuple(None if axis is None else slice(None) for axis in self.axes)]
         part = np.array(view[coils, xs], dtype=np.complex64, order="C")

@@ -53,9 +53,7 @@ def read_mask(path: str | Path) -> np.ndarray:
     if values.ndim not in (2, 3):
         raise MaskError(f"{path}: the mask has shape {values.shape}, expected (y, z) or (x, y, z).")
     if values.dtype.kind not in "biufc" or not np.isin(values, (0, 1)).all():
-        raise MaskError(
-            f"{path}: a mask holds only 0 and 1; this one holds other values (sampling weights?)."
-        )
+        raise MaskError(f"{path}: a mask holds only 0 and 1; this one holds other values (sampling weights?).")
     mask = np.real(values).astype(bool)
     if not mask.any():
         raise MaskError(f"{path}: the mask is empty; no position would be sampled.")
@@ -73,11 +71,7 @@ def read_fitting_mask(path: str | Path, measured: np.ndarray) -> np.ndarray:
     mask = read_mask(path)
     lines = mask.any(axis=0) if mask.ndim == 3 else mask
     if lines.shape != measured.shape:
-        hint = (
-            "its axes look transposed"
-            if lines.shape[::-1] == measured.shape
-            else "it belongs to another scan"
-        )
+        hint = "its axes look transposed" if lines.shape[::-1] == measured.shape else "it belongs to another scan"
         sizes = f"the mask is {lines.shape}, the k-space (y, z) = {measured.shape}"
         raise MaskError(f"{path}: {sizes}; {hint}.")
     empty = int((lines & ~measured).sum())

@@ -138,9 +138,7 @@ def _open_record(file: h5py.File, path: Path, kind: str) -> dict[str, Any]:
         raise FileFormatError(f"{path} holds a mrrecon {have or 'file'}, not a {kind}; open it with {use}.")
     stored = require_dataset(file, "record", path, (0,), "JSON record")
     if stored.dtype.kind != "S":
-        raise FileFormatError(
-            f"{path}: 'record' has dtype {stored.dtype}, expected a string; the file is damaged."
-        )
+        raise FileFormatError(f"{path}: 'record' has dtype {stored.dtype}, expected a string; the file is damaged.")
     record = json.loads(read_text(stored), object_hook=_restore)
     if not isinstance(record, dict):
         raise FileFormatError(f"{path}: the record is not a JSON object; the file is damaged.")
@@ -165,12 +163,8 @@ def read(path: Path) -> Acquisition:
         record = _open_record(file, path, "acquisition")
         data = require_dataset(file, "kspace", path, (4,), "(coils, x, y, z)")
         if data.dtype != np.complex64:
-            raise FileFormatError(
-                f"{path}: 'kspace' has dtype {data.dtype}, expected complex64; the file is damaged."
-            )
-        arrays: dict[str, Any] = {
-            "mask": require_dataset(file, "mask", path, (2, 3), "(y, z) or (x, y, z)")[()]
-        }
+            raise FileFormatError(f"{path}: 'kspace' has dtype {data.dtype}, expected complex64; the file is damaged.")
+        arrays: dict[str, Any] = {"mask": require_dataset(file, "mask", path, (2, 3), "(y, z) or (x, y, z)")[()]}
         for name, axes in (("maps", (4, 5)), ("noise_covariance", (2,)), ("reference", (3,))):
             if name in file:
                 item = require_dataset(file, name, path, axes, name)
@@ -217,9 +211,7 @@ def read_reconstruction(path: str | Path) -> Reconstruction:
     path = require_input(path)
     with reading(path, "a mrrecon reconstruction"), open_if_hdf5(path) as file:
         if file is None or _attribute(file, "format") != "mrrecon":
-            raise FileFormatError(
-                f"{path} is not a mrrecon HDF5 file; Reconstruction.load reads what .save wrote."
-            )
+            raise FileFormatError(f"{path} is not a mrrecon HDF5 file; Reconstruction.load reads what .save wrote.")
         record = _open_record(file, path, "reconstruction")
         volume = require_dataset(file, "volume", path, (3,), "(x, y, z)")
         require_memory(array_bytes(volume.shape, volume.dtype.itemsize), f"The volume of {path}")

@@ -74,9 +74,7 @@ def read_volume(path: str | Path) -> tuple[np.ndarray, tuple[float, float, float
         except ImageFileError as error:
             raise FileFormatError(f"{path} is not a NIfTI image; give a .nii or .nii.gz file.") from error
         if not isinstance(image, (nibabel.Nifti1Image, nibabel.Nifti1Pair, nibabel.MGHImage)):
-            raise FileFormatError(
-                f"{path} is {type(image).__name__}, not NIfTI; convert it to .nii.gz first."
-            )
+            raise FileFormatError(f"{path} is {type(image).__name__}, not NIfTI; convert it to .nii.gz first.")
         shape = tuple(int(n) for n in image.shape)
         while len(shape) > 3 and shape[-1] == 1:
             shape = shape[:-1]
@@ -85,17 +83,13 @@ def read_volume(path: str | Path) -> tuple[np.ndarray, tuple[float, float, float
                 f"{path} has shape {shape}; expected one 3D volume: select one time or contrast first."
             )
         if min(shape) < 2:
-            raise FileFormatError(
-                f"{path} has shape {shape}; a volume has at least two voxels along each axis."
-            )
+            raise FileFormatError(f"{path} has shape {shape}; a volume has at least two voxels along each axis.")
         if image.get_data_dtype().kind not in "iuf":
             raise FileFormatError(f"{path} has dtype {image.get_data_dtype()}; expected real numbers.")
         require_memory(array_bytes(shape, 4), f"Reading {path}")
         affine = np.asarray(image.affine, np.float64)
         if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-            raise FileFormatError(
-                f"{path} has no usable orientation (its affine is singular); fix its header."
-            )
+            raise FileFormatError(f"{path} has no usable orientation (its affine is singular); fix its header.")
         image = nibabel.as_closest_canonical(image)
         volume = np.asarray(image.dataobj, dtype=np.float32).reshape(image.shape[:3])
     if not np.isfinite(volume).all():

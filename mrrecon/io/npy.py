@@ -38,15 +38,11 @@ def header(path: Path) -> tuple[int, tuple[int, ...], bool, np.dtype]:
             raise FileFormatError(f"{path} is not a .npy file.")
         file.seek(0)
         version = np.lib.format.read_magic(file)
-        reader = (
-            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        )
+        reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = reader(file)
         offset = file.tell()
     if dtype.hasobject:
-        raise FileFormatError(
-            f"{path} holds pickled Python objects, which are never loaded; save a plain array."
-        )
+        raise FileFormatError(f"{path} holds pickled Python objects, which are never loaded; save a plain array.")
     if not shape or min(shape) < 1:
         raise FileFormatError(f"{path} holds an array of shape {shape}; there is nothing to read.")
     need, have = array_bytes(shape, dtype.itemsize), path.stat().st_size - offset

@@ -103,9 +103,7 @@ def montage(
     top = max((float(np.percentile(v, 99.8)) for v in finite if v.size), default=1.0) or 1.0
 
     extent = [n * v for n, v in zip(where.shape, voxel, strict=True)]
-    rows = [
-        (plane, error) for plane in chosen for error in ((False, True) if truth is not None else (False,))
-    ]
+    rows = [(plane, error) for plane in chosen for error in ((False, True) if truth is not None else (False,))]
     width = max(extent[right] for _, _, right, _ in chosen)
     heights = [extent[up] for (_, _, _, up), _ in rows]
     inches = 2.4 / width  # per mm: each column 2.4 inches wide
@@ -129,9 +127,7 @@ def montage(
             if is_error and name == "reference":
                 continue
             left = margin_left + 2.45 * column + (2.4 - extent[right] * inches) / 2
-            axes = figure.add_axes(
-                (left / total_w, y / total_h, extent[right] * inches / total_w, height / total_h)
-            )
+            axes = figure.add_axes((left / total_w, y / total_h, extent[right] * inches / total_w, height / total_h))
             axes.set_axis_off()
             picture = volume
             if is_error:

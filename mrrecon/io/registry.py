@@ -81,9 +81,7 @@ def detect(path: str | os.PathLike[str]) -> Format:
             if candidate.can_read is not None and candidate.can_read(path):
                 return candidate
     readable = "; ".join(f.title for f in known.values() if f.read is not None)
-    raise FileFormatError(
-        f"{path} is not a k-space file that mrrecon knows: {_content(path)}. It reads: {readable}."
-    )
+    raise FileFormatError(f"{path} is not a k-space file that mrrecon knows: {_content(path)}. It reads: {readable}.")
 
 
 def _with_suffix(path: str | os.PathLike[str]) -> Path:
@@ -115,9 +113,7 @@ def _content(path: Path) -> str:
             "ISMRMRD 'dataset/xml' and 'dataset/data'"
         )
     if head[:2] == b"\x1f\x8b" or head[344:347] in (b"n+1", b"ni1"):
-        return (
-            "it looks like an image (NIfTI) and holds no k-space; simulate a scan of it with mrrecon simulate"
-        )
+        return "it looks like an image (NIfTI) and holds no k-space; simulate a scan of it with mrrecon simulate"
     if head[128:132] == b"DICM":
         return "it is a DICOM image, which holds no k-space"
     if path.suffix.lower() in (".h5", ".hdf5", ".mrd"):
@@ -125,9 +121,7 @@ def _content(path: Path) -> str:
     return f"its first bytes are {head[:8]!r}"
 
 
-def read(
-    path: str | os.PathLike[str], *, lazy: bool = False, format: str | None = None, **options: Any
-) -> Acquisition:
+def read(path: str | os.PathLike[str], *, lazy: bool = False, format: str | None = None, **options: Any) -> Acquisition:
     """Read a k-space file of any known format.
 
     Parameters
@@ -164,9 +158,7 @@ def read(
     else:
         known = {name: f for name, f in formats().items() if f.read is not None}
         if format not in known:
-            raise FileFormatError(
-                f"There is no readable format {format!r}; choose one of {', '.join(known)}."
-            )
+            raise FileFormatError(f"There is no readable format {format!r}; choose one of {', '.join(known)}.")
         chosen = known[format]
     assert chosen.read is not None
     accepted = [n for n, p in inspect.signature(chosen.read).parameters.items() if p.kind is p.KEYWORD_ONLY]

@@ -70,9 +70,7 @@ def _check_blocks(path: Path) -> None:
             position = offset + int.from_bytes(file.read(4), "little")
             end = offset + length
             if end > size:
-                raise FileFormatError(
-                    f"{path} is truncated: a measurement ends at byte {end}, the file at {size}."
-                )
+                raise FileFormatError(f"{path} is truncated: a measurement ends at byte {end}, the file at {size}.")
             while position + 128 < end:
                 file.seek(position)
                 head = file.read(fixed)
@@ -87,9 +85,7 @@ def _check_blocks(path: Path) -> None:
                 if flags & _SYNCDATA:
                     step = int.from_bytes(head[:4], "little") % 2**25
                 if step < 128 or position + step > size:
-                    raise FileFormatError(
-                        f"{path} is truncated or damaged at byte {position}; copy it again."
-                    )
+                    raise FileFormatError(f"{path} is truncated or damaged at byte {position}; copy it again.")
                 position += step
 
 
@@ -123,9 +119,7 @@ def read(
     try:
         import twixtools
     except ImportError as error:
-        raise MissingDependencyError(
-            "Reading Siemens twix needs twixtools: pip install 'mrrecon[io]'."
-        ) from error
+        raise MissingDependencyError("Reading Siemens twix needs twixtools: pip install 'mrrecon[io]'.") from error
     _check_blocks(path)
     with contextlib.redirect_stdout(io.StringIO()):  # twixtools prints
         scans = twixtools.read_twix(str(path), parse_pmu=False, parse_geometry=False, verbose=False)
@@ -137,24 +131,16 @@ def read(
     for counter, index in chosen.items():
         there = sorted({int(getattr(b.mdh.Counter, counter)) for b in blocks})
         if blocks and index not in there:
-            raise FileFormatError(
-                f"{path} has no index {index} of the counter {counter}; it has {there[:20]}."
-            )
+            raise FileFormatError(f"{path} has no index {index} of the counter {counter}; it has {there[:20]}.")
         blocks = [b for b in blocks if getattr(b.mdh.Counter, counter) == index]
     if not blocks:
-        raise FileFormatError(
-            f"{path} has no imaging readouts in its last measurement; export the imaging scan."
-        )
+        raise FileFormatError(f"{path} has no imaging readouts in its last measurement; export the imaging scan.")
     shape_of = {(int(b.mdh.UsedChannels), int(b.mdh.SamplesInScan), int(b.mdh.CenterCol)) for b in blocks}
     if len(shape_of) > 1:
-        raise FileFormatError(
-            f"{path}: the readouts differ in (coils, samples, centre): {sorted(shape_of)[:4]}."
-        )
+        raise FileFormatError(f"{path}: the readouts differ in (coils, samples, centre): {sorted(shape_of)[:4]}.")
     settings = {"format": FORMAT.name, "path": str(path), **chosen}
     noise = [b for scan in scans for b in scan["mdb"] if b.is_flag_set("NOISEADJSCAN")]
-    return _sort(
-        blocks, _noise(noise, next(iter(shape_of))[0]), _yaps(scans[-1]), remove_oversampling, settings
-    )
+    return _sort(blocks, _noise(noise, next(iter(shape_of))[0]), _yaps(scans[-1]), remove_oversampling, settings)
 
 
 def _yaps(scan: dict) -> dict:
@@ -189,9 +175,7 @@ def _sort(
     z, n_z = _place(counters[:, 1], int(head.CenterPar), _number(space.get("lPartitions"), 0))
     slices, sli = np.unique(counters[:, 2], return_inverse=True)
     if volumetric and len(slices) > 1:
-        raise FileFormatError(
-            f"{settings['path']} has {len(slices)} slabs of a 3D scan; only one slab can be read."
-        )
+        raise FileFormatError(f"{settings['path']} has {len(slices)} slabs of a 3D scan; only one slab can be read.")
     leading = (n_y, n_z) if volumetric else (len(slices), n_y)
     at = np.stack([y, z] if volumetric else [sli, y], axis=1)
     require_memory(2 * array_bytes((*leading, coils, readout)), f"The k-space of {settings['path']}")
@@ -215,9 +199,7 @@ def _sort(
         mask = sampled[:, None, None] & mask if partial else mask
     else:
         if not (mask == mask[:1]).all():
-            raise FileFormatError(
-                f"{settings['path']}: the slices are sampled differently; they cannot share a mask."
-            )
+            raise FileFormatError(f"{settings['path']}: the slices are sampled differently; they cannot share a mask.")
         kspace = lines.transpose(2, 0, 3, 1)
         mask = sampled[:, None] & mask[0]
     averages = float(len(blocks) / np.count_nonzero(counts))
@@ -267,9 +249,7 @@ def _geometry(
     first = blocks[0].mdh.SliceData
     rotation = quat_to_rotmat(*(float(v) for v in first.Quaternion))
     phase, read, normal = -rotation[:, 0], -rotation[:, 1], rotation[:, 2]
-    centres = np.array(
-        [[getattr(b.mdh.SliceData.SlicePos, a) for a in ("Sag", "Cor", "Tra")] for b in blocks]
-    )
+    centres = np.array([[getattr(b.mdh.SliceData.SlicePos, a) for a in ("Sag", "Cor", "Tra")] for b in blocks])
     if volumetric:
         voxel = (along[0], along[1], along[2])
         return voxel, affine_of(centres[0], (read, phase, normal), voxel, (shape[0], shape[1], shape[2]))

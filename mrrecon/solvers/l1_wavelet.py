@@ -97,9 +97,7 @@ def _proximal_gradient(
     while True:
         problem.encoding.normal(point, out=work)
         gradient_step(point, work, problem.backprojection, 1 / problem.lipschitz)
-        _denoise(
-            point, new, work, transform, threshold, rng.integers(0, 1 << transform.levels, size=3).tolist()
-        )
+        _denoise(point, new, work, transform, threshold, rng.integers(0, 1 << transform.levels, size=3).tolist())
         moved, size = extrapolate(point, new, x, FAST if mean is None else CALM)
         if not math.isfinite(moved):
             yield Iteration(x if mean is None else mean, math.nan)
@@ -116,14 +114,10 @@ def _proximal_gradient(
             yield Iteration(mean, moved / size if size else 0.0)
 
 
-def _denoise(
-    point: Any, new: Any, work: Any, transform: WaveletTransform, threshold: float, shift: list[int]
-) -> None:
+def _denoise(point: Any, new: Any, work: Any, transform: WaveletTransform, threshold: float, shift: list[int]) -> None:
     """Write the proximal map of the penalty at `point` to `new`, for each set of maps."""
     cube = transform.shape
-    for a, w, b in zip(
-        point.reshape(-1, *cube), work.reshape(-1, *cube), new.reshape(-1, *cube), strict=True
-    ):
+    for a, w, b in zip(point.reshape(-1, *cube), work.reshape(-1, *cube), new.reshape(-1, *cube), strict=True):
         transform.forward(a, shift, out=w)
         transform.shrink(w, threshold)
         transform.inverse(w, shift, out=b)

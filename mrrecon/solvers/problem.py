@@ -62,9 +62,7 @@ class Problem:
         if initial is not None:
             volume = to_numpy(getattr(initial, "volume", initial))
             if volume.shape != image.shape[-3:]:
-                raise ShapeError(
-                    f"initial has shape {volume.shape}, the scan needs (x, y, z) = {image.shape[-3:]}."
-                )
+                raise ShapeError(f"initial has shape {volume.shape}, the scan needs (x, y, z) = {image.shape[-3:]}.")
             first = image.reshape(-1, *image.shape[-3:])[0]
             first[...] = to_device(volume.astype(np.complex64) / np.float32(self.scale), _device(image))
         return image

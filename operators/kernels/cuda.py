@@ -37,9 +37,7 @@ def _launch(name: str, buffer: Any, *arguments: Any) -> None:
     kernel((max(1, min(most, -(-voxels // THREADS))),), (THREADS,), arguments)
 
 
-def _sizes(
-    volume: tuple[int, ...], buffer: Any, c: int, x: int, sets: int = 1, coils: int = 1
-) -> tuple[np.int32, ...]:
+def _sizes(volume: tuple[int, ...], buffer: Any, c: int, x: int, sets: int = 1, coils: int = 1) -> tuple[np.int32, ...]:
     """Sizes of a volume (x, y, z) and of a slab of it, in the order of SIZES in sense.cu."""
     return tuple(np.int32(n) for n in (sets, coils, *volume, *buffer.shape[:2], c, x))
 

@@ -71,9 +71,7 @@ def gradient_adjoint_planes(gradient: np.ndarray, out: np.ndarray, start: int, s
 
 
 @numba.njit(**_options)
-def dual_step_planes(
-    dual: np.ndarray, volume: np.ndarray, step: float, radius: float, start: int, stop: int
-) -> None:
+def dual_step_planes(dual: np.ndarray, volume: np.ndarray, step: float, radius: float, start: int, stop: int) -> None:
     """``dual = P(dual + step * gradient(volume))`` in place; P projects each vector on length `radius`."""
     nx, ny, width = volume.shape
     for x in range(start, stop):

@@ -60,9 +60,7 @@ def phantom(shape, coils):
     blob = sum((g - c) ** 2 for g, c in zip(grid, (0.1, -0.15, 0.05), strict=True)) < 0.01
     image = body * 1.0 + blob * 1.5
     angles = 2 * np.pi * np.arange(coils) / coils
-    weights = np.stack(
-        [1 + 0.8 * (np.cos(a) * grid[1] + np.sin(a) * grid[2]) + 0.4j * grid[0] for a in angles]
-    )
+    weights = np.stack([1 + 0.8 * (np.cos(a) * grid[1] + np.sin(a) * grid[2]) + 0.4j * grid[0] for a in angles])
     return (weights * image).astype(np.complex64)
 
 

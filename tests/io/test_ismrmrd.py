@@ -158,9 +158,7 @@ def test_lazy_slabs_equal_the_whole(tmp_path, make):
 )  # fmt: skip
 def test_what_cannot_be_read_says_why(tmp_path, make, change, match):
     kspace = make.fft(make.phantom(SHAPE, 2), (1, 2, 3))
-    path = make.ismrmrd(
-        tmp_path / "a.h5", make.header(SHAPE, (80, 120, 100), **change), lines_3d(make, kspace)
-    )
+    path = make.ismrmrd(tmp_path / "a.h5", make.header(SHAPE, (80, 120, 100), **change), lines_3d(make, kspace))
     with pytest.raises(FileFormatError, match=match):
         mr.read(path)
 

@@ -32,9 +32,7 @@ def test_fastmri_multicoil_oversampled(tmp_path, make):
     assert scan.shape == (3, 8, 12)
     assert scan.domains == ("image", "kspace", "kspace")
     assert scan.voxel_size == (4.0, 2.0, 3.0)
-    np.testing.assert_allclose(
-        make.ifft(scan.kspace, (2, 3)), images[:, :, 4:12].transpose(1, 0, 2, 3), atol=2e-6
-    )
+    np.testing.assert_allclose(make.ifft(scan.kspace, (2, 3)), images[:, :, 4:12].transpose(1, 0, 2, 3), atol=2e-6)
     np.testing.assert_array_equal(scan.reference.real, rss)
 
 
@@ -143,9 +141,7 @@ def test_cfl_written_by_bart(tmp_path, make):
     ):
         subprocess.run(["bart", *command.split()], cwd=tmp_path, check=True, capture_output=True)
     scan = mr.read(tmp_path / "ksp")
-    images = io.formats() and __import__("mrrecon.io.bart_cfl", fromlist=["x"]).read_array(
-        tmp_path / "img.cfl"
-    )
+    images = io.formats() and __import__("mrrecon.io.bart_cfl", fromlist=["x"]).read_array(tmp_path / "img.cfl")
     assert scan.shape == (16, 16, 16) and scan.n_coils == 3
     np.testing.assert_allclose(make.ifft(scan.kspace, (1, 2, 3)), images, atol=1e-4 * abs(images).max())
     pattern = io.read_mask(tmp_path / "pat.cfl")
@@ -157,13 +153,9 @@ def test_cfl_written_by_bart(tmp_path, make):
 @pytest.mark.bart
 def test_cfl_read_by_bart(tmp_path, scan):
     mr.write(scan, tmp_path / "ours.cfl")
-    done = subprocess.run(
-        ["bart", "show", "-m", "ours"], cwd=tmp_path, check=True, capture_output=True, text=True
-    )
+    done = subprocess.run(["bart", "show", "-m", "ours"], cwd=tmp_path, check=True, capture_output=True, text=True)
     assert "6\t12\t10\t3" in done.stdout
-    subprocess.run(
-        ["bart", "transpose", "0", "3", "ours", "t"], cwd=tmp_path, check=True, capture_output=True
-    )
+    subprocess.run(["bart", "transpose", "0", "3", "ours", "t"], cwd=tmp_path, check=True, capture_output=True)
     flat = np.fromfile(tmp_path / "t.cfl", np.complex64).reshape((3, 12, 10, 6), order="F")
     np.testing.assert_array_equal(flat, scan.kspace.transpose(0, 2, 3, 1))
 
@@ -256,9 +248,7 @@ def test_npy_refuses(tmp_path):
     with pytest.raises(FileFormatError, match=r"expected .coils, ky, kz."):
         mr.read(tmp_path / "d.npy")
     with (tmp_path / "big.npy").open("wb") as f:
-        np.lib.format.write_array_header_1_0(
-            f, {"descr": "<c8", "fortran_order": False, "shape": (9, 10**6, 10**6)}
-        )
+        np.lib.format.write_array_header_1_0(f, {"descr": "<c8", "fortran_order": False, "shape": (9, 10**6, 10**6)})
         f.write(b"\0" * 64)
     with pytest.raises(FileFormatError, match="truncated"):
         mr.read(tmp_path / "big.npy")
@@ -347,9 +337,7 @@ def test_format_is_found_by_content_not_by_name(tmp_path, scan, make):
     assert io.detect(make.calgary(tmp_path / "y", kspace)).name == "calgary-campinas"
     mr.write(scan, tmp_path / "z.h5", format="ismrmrd")
     assert io.detect(tmp_path / "z.h5").name == "ismrmrd"
-    assert {"mrrecon", "ismrmrd", "fastmri", "calgary-campinas", "cfl", "npy", "twix", "nifti"} <= set(
-        io.formats()
-    )
+    assert {"mrrecon", "ismrmrd", "fastmri", "calgary-campinas", "cfl", "npy", "twix", "nifti"} <= set(io.formats())
 
 
 def test_options_of_other_formats_are_refused(tmp_path, scan):

@@ -85,9 +85,7 @@ def test_a_scan_larger_than_memory_opens_and_gives_slabs(tmp_path, monkeypatch):
     monkeypatch.setattr(checks, "available_memory", lambda: 64 * 2**20)
     scan = mr.read(path, lazy=True)
     assert scan.slab(100, 104).shape == (8, 4, 320, 320)
-    with pytest.raises(
-        InsufficientMemoryError, match=r"1\.6 GiB of memory and 64\.0 MiB are free.*lazy=True"
-    ):
+    with pytest.raises(InsufficientMemoryError, match=r"1\.6 GiB of memory and 64\.0 MiB are free.*lazy=True"):
         mr.read(path)
     with pytest.raises(InsufficientMemoryError, match="Reading k-space"):
         scan.slab(0, 256)

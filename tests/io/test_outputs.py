@@ -150,9 +150,7 @@ def test_montage_layout(tmp_path, volume):
     colour = np.abs(picture[..., 0] - picture[..., 2]) > 0.05  # only error maps are coloured
     columns = colour.any(axis=0)
     third = picture.shape[1] // 3
-    assert (
-        columns[third : 2 * third].any() and not columns[2 * third + 30 :].any()
-    )  # wavelet: error zero everywhere
+    assert columns[third : 2 * third].any() and not columns[2 * third + 30 :].any()  # wavelet: error zero everywhere
     assert picture[:, : third // 8].max() > 0.5  # row names
 
 
@@ -166,9 +164,7 @@ def test_montage_is_upright(tmp_path):
     for affine, spot in ((np.eye(4), (35, 36, 37)), (flips, (4, 36, 2))):
         data = head.copy()
         data[spot] = 1
-        picture = imread(io.montage({"a": data}, tmp_path / "m.png", affine=affine, centre=spot))[
-            ..., :3
-        ].max(axis=2)
+        picture = imread(io.montage({"a": data}, tmp_path / "m.png", affine=affine, centre=spot))[..., :3].max(axis=2)
         rows, columns = picture.shape
         picture[: int(0.55 * 120)] = 0  # titles
         picture[:, : int(0.35 * 120)] = 0
@@ -258,11 +254,7 @@ def tiny_disk(tmp_path):
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
-    if (
-        os.name != "posix"
-        or os.geteuid() != 0
-        or subprocess.run(mount, capture_output=True, check=False).returncode
-    ):
+    if os.name != "posix" or os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("mounting a small disk needs root")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=False, capture_output=True)
@@ -270,9 +262,7 @@ def tiny_disk(tmp_path):
 
 @pytest.mark.parametrize("name", ["s.h5", "s.cfl", "s.mrd"])
 def test_full_disk(tiny_disk, rng, name):
-    kspace = (rng.standard_normal((4, 8, 64, 64)) + 1j * rng.standard_normal((4, 8, 64, 64))).astype(
-        np.complex64
-    )
+    kspace = (rng.standard_normal((4, 8, 64, 64)) + 1j * rng.standard_normal((4, 8, 64, 64))).astype(np.complex64)
     scan = mr.Acquisition(kspace, np.ones((64, 64), bool))
     with pytest.raises(OutputError, match="the disk is full"):
         mr.write(scan, tiny_disk / name)

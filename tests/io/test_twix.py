@@ -62,11 +62,7 @@ def write_twix(path, measurements, lines=12, partitions=10, fov=(160, 120, 50)):
     for number, blocks in enumerate(measurements):
         content = header + b"".join(blocks) + end_block()
         content += bytes(-len(content) % 512)
-        entry = (
-            number.to_bytes(4, "little") * 2
-            + offset.to_bytes(8, "little")
-            + len(content).to_bytes(8, "little")
-        )
+        entry = number.to_bytes(4, "little") * 2 + offset.to_bytes(8, "little") + len(content).to_bytes(8, "little")
         table += entry + bytes(128)
         body, offset = body + content, offset + len(content)
     start = (1).to_bytes(4, "little") + len(measurements).to_bytes(4, "little") + table
@@ -125,9 +121,7 @@ def test_2d_slices_and_repetitions(tmp_path, make):
     images = make.phantom((4, 16, 12), 2)
     kspace = make.fft(images, (2, 3))
     blocks = [
-        block(
-            (1 + rep) * kspace[:, s, :, y], center=(8, 6, 0), position=(0, 0, 6.0 * s), Lin=y, Sli=s, Rep=rep
-        )
+        block((1 + rep) * kspace[:, s, :, y], center=(8, 6, 0), position=(0, 0, 6.0 * s), Lin=y, Sli=s, Rep=rep)
         for rep in range(2)
         for s in range(4)
         for y in range(12)
@@ -149,9 +143,7 @@ def test_truncated_and_damaged(tmp_path, make):
         mr.read(path)
     header = int.from_bytes(whole[10240:10244], "little")
     broken = bytearray(whole)
-    broken[10240 + header + 40 : 10240 + header + 52] = bytes(
-        [32] + [0] * 11
-    )  # SYNCDATA of no length: never ends
+    broken[10240 + header + 40 : 10240 + header + 52] = bytes([32] + [0] * 11)  # SYNCDATA of no length: never ends
     broken[10240 + header : 10240 + header + 4] = bytes(4)
     path.write_bytes(bytes(broken))
     with pytest.raises(FileFormatError, match="damaged at byte"):

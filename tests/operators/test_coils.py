@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from mrrecon.operators.errors import DataError, ShapeError
 
 from mrrecon import operators
+from mrrecon.operators.errors import DataError, ShapeError
 
 
 def covariance(coils, rng, scale=1.0):
@@ -25,12 +25,7 @@ def object_kspace(shape, coils):
     angle = 2 * np.pi * np.arange(coils) / coils
     maps = [
         np.exp(
-            -(
-                (r[1] - 0.6 * np.cos(a)) ** 2
-                + (r[2] - 0.6 * np.sin(a)) ** 2
-                + (r[0] - 0.2 * np.cos(3 * a)) ** 2
-            )
-            / 0.5
+            -((r[1] - 0.6 * np.cos(a)) ** 2 + (r[2] - 0.6 * np.sin(a)) ** 2 + (r[0] - 0.2 * np.cos(3 * a)) ** 2) / 0.5
         )
         * np.exp(1j * (a + 2 * r[0] * np.sin(a)))
         for a in angle
@@ -244,13 +239,9 @@ class TestCompression:
         k = k + noise(np.eye(10) * (level / 50) ** 2, k.shape[1:], rng)
         theirs = bart("cc -G -p 4 -r 32:24:24", k)
         theirs = np.fft.fftshift(np.fft.ifft(np.fft.ifftshift(theirs, 1), axis=1, norm="ortho"), 1)
-        hybrid = np.fft.fftshift(np.fft.ifft(np.fft.ifftshift(k, 1), axis=1, norm="ortho"), 1).astype(
-            np.complex64
-        )
+        hybrid = np.fft.fftshift(np.fft.ifft(np.fft.ifftshift(k, 1), axis=1, norm="ortho"), 1).astype(np.complex64)
         ours, matrix = operators.compress_coils(hybrid, 4, "geometric", readout_domain="image")
         assert np.linalg.norm(ours) == pytest.approx(np.linalg.norm(theirs), rel=1e-3)
         for x in range(8, 24):
-            rows = np.linalg.lstsq(hybrid[:, x].reshape(10, -1).T, theirs[:, x].reshape(4, -1).T, rcond=None)[
-                0
-            ].T
+            rows = np.linalg.lstsq(hybrid[:, x].reshape(10, -1).T, theirs[:, x].reshape(4, -1).T, rcond=None)[0].T
             assert principal_cosines(matrix[x], rows).min() > 0.999

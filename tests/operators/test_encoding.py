@@ -339,9 +339,7 @@ def pretend_gpu(monkeypatch):
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     monkeypatch.setitem(sys.modules, "cupyx.scipy.fft", scipy.fft)
     choose = encoding_module.encoding_kernels
-    monkeypatch.setattr(
-        encoding_module, "encoding_kernels", lambda xp: reference if xp is cupy else choose(xp)
-    )
+    monkeypatch.setattr(encoding_module, "encoding_kernels", lambda xp: reference if xp is cupy else choose(xp))
     return cupy
 
 

@@ -71,17 +71,9 @@ def test_reaches_the_acceleration_where_others_fail(kind, shape, accel):
     elliptical=st.booleans(),
     seed=st.integers(0, 2**32),
 )
-@example(
-    kind="poisson", shape=(86, 104), accel=35.25, calibration=16, elliptical=False, seed=0
-)  # block alone fits
-def test_any_request_is_met_within_one_percent_or_impossible(
-    kind, shape, accel, calibration, elliptical, seed
-):
-    edges = (
-        (min(calibration, shape[0]), min(calibration, shape[1]))
-        if isinstance(calibration, int)
-        else calibration
-    )
+@example(kind="poisson", shape=(86, 104), accel=35.25, calibration=16, elliptical=False, seed=0)  # block alone fits
+def test_any_request_is_met_within_one_percent_or_impossible(kind, shape, accel, calibration, elliptical, seed):
+    edges = (min(calibration, shape[0]), min(calibration, shape[1])) if isinstance(calibration, int) else calibration
     y, z = ((np.arange(n) - n // 2) / (n / 2) for n in shape)
     inside = (y[:, None] ** 2 + z**2 <= 1) if elliptical else np.ones(shape, bool)
     try:
@@ -91,9 +83,7 @@ def test_any_request_is_met_within_one_percent_or_impossible(
             assert "does not fit" in str(error)
             return
         block = np.zeros(shape, bool)
-        block[
-            tuple(slice(n // 2 - c // 2, n // 2 - c // 2 + c) for n, c in zip(shape, edges, strict=True))
-        ] = True
+        block[tuple(slice(n // 2 - c // 2, n // 2 - c // 2 + c) for n, c in zip(shape, edges, strict=True))] = True
         block[shape[0] // 2, shape[1] // 2] = True
         counts = np.arange(block.sum(), (block | inside).sum() + 1)
         assert (abs(inside.size / counts / accel - 1) > 0.01).all(), "refused a request that can be met"
@@ -102,9 +92,7 @@ def test_any_request_is_met_within_one_percent_or_impossible(
     assert acceleration(mask) == pytest.approx(accel, rel=0.01)
     assert block_is_sampled(mask, edges)
     block_of_ones = np.zeros(shape, bool)
-    block_of_ones[
-        tuple(slice(n // 2 - c // 2, n // 2 - c // 2 + c) for n, c in zip(shape, edges, strict=True))
-    ] = True
+    block_of_ones[tuple(slice(n // 2 - c // 2, n // 2 - c // 2 + c) for n, c in zip(shape, edges, strict=True))] = True
     assert not (mask & ~inside & ~block_of_ones).any()
 
 

@@ -66,9 +66,7 @@ def test_serves_sigpy_apps(problem):
     A = Sense(maps, np.ones(x.shape[1:], bool))
     app = sigpy.app.LinearLeastSquares(A, A(x), max_iter=100, show_pbar=False)
     assert_close(app.run(), x, 1e-3)
-    assert sigpy.app.MaxEig(A.N, np.complex64, max_iter=200, show_pbar=False).run() <= A.lipschitz() * (
-        1 + 1e-5
-    )
+    assert sigpy.app.MaxEig(A.N, np.complex64, max_iter=200, show_pbar=False).run() <= A.lipschitz() * (1 + 1e-5)
 
 
 def test_pickle(problem):
@@ -96,9 +94,7 @@ def test_fft_linop(rng):
 def test_errors_stay_typed(problem):
     maps, mask, x, _ = problem
     A = Sense(maps, mask)
-    with pytest.raises(
-        ShapeError, match=r"image has shape \(6, 8, 9\), maps expect \(6, 9, 8\) \[x y z\]; tr"
-    ):
+    with pytest.raises(ShapeError, match=r"image has shape \(6, 8, 9\), maps expect \(6, 9, 8\) \[x y z\]; tr"):
         A(x.swapaxes(1, 2))
     with pytest.raises(ShapeError, match="kspace has shape"):
         A.H(x)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import pywt
+
 from mrrecon.operators.errors import ShapeError
 from mrrecon.operators.wavelet import WaveletTransform, daubechies
 
@@ -43,9 +44,7 @@ def test_orthonormal_for_every_size(rng, shape, name):
     shift = (1, 5, 2)
     x, y = complex_normal(rng, shape), complex_normal(rng, shape)
     forward = transform.forward(x, shift)
-    np.testing.assert_allclose(
-        np.vdot(forward, y), np.vdot(x, transform.inverse(y, shift)), rtol=1e-4, atol=1e-3
-    )
+    np.testing.assert_allclose(np.vdot(forward, y), np.vdot(x, transform.inverse(y, shift)), rtol=1e-4, atol=1e-3)
     np.testing.assert_allclose(np.linalg.norm(forward), np.linalg.norm(x), rtol=1e-5)
     np.testing.assert_allclose(transform.inverse(forward, shift), x, atol=1e-5)
     np.testing.assert_allclose(transform.forward(transform.inverse(y)), y, atol=1e-5)

@@ -37,9 +37,7 @@ def test_lam_is_relative_to_the_maps():
 def test_default_is_near_the_best_strength():
     for snr in (10, 40):
         scan = make_scan(snr=snr, shape=(24, 40, 36), fraction=0.2)
-        best = min(
-            nrmse(CGSense(lam=lam)(scan).volume, scan.reference) for lam in (0.003, 0.01, 0.03, 0.1, 0.3)
-        )
+        best = min(nrmse(CGSense(lam=lam)(scan).volume, scan.reference) for lam in (0.003, 0.01, 0.03, 0.1, 0.3))
         assert nrmse(CGSense()(scan).volume, scan.reference) < 1.1 * best  # 0.8 dB
 
 

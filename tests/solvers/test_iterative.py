@@ -37,9 +37,7 @@ def test_registry_names_the_methods():
 
 def test_import_is_light():
     code = "import sys; from mrrecon.solvers import CGSense, L1Wavelet, TotalVariation, ZeroFilled; "
-    code += (
-        "print([m for m in ('numba', 'sigpy', 'torch', 'scipy.signal', 'matplotlib') if m in sys.modules])"
-    )
+    code += "print([m for m in ('numba', 'sigpy', 'torch', 'scipy.signal', 'matplotlib') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -17,8 +17,7 @@ def numpy_difference(shape: tuple[int, ...]) -> sigpy.linop.Linop:
     parts = []
     for axis in range(3):
         upper, lower = (
-            tuple(part if a == axis else slice(None) for a in range(3))
-            for part in (slice(1, None), slice(0, -1))
+            tuple(part if a == axis else slice(None) for a in range(3)) for part in (slice(1, None), slice(0, -1))
         )
         difference = sigpy.linop.Slice(shape, upper) - sigpy.linop.Slice(shape, lower)
         parts.append(sigpy.linop.Reshape((1, *shape), shape) * sigpy.linop.Embed(shape, lower) * difference)
@@ -66,9 +65,7 @@ def test_reaches_the_objective_of_sigpys_algorithm():
 def test_default_is_near_the_best_strength_and_beats_cg():
     for snr in (10, 40):
         scan = make_scan(snr=snr, shape=(24, 40, 36), fraction=0.2)
-        best = max(
-            psnr(TotalVariation(lam=s)(scan).volume, scan.reference) for s in (0.1, 0.2, 0.3, 0.5, 0.8)
-        )
+        best = max(psnr(TotalVariation(lam=s)(scan).volume, scan.reference) for s in (0.1, 0.2, 0.3, 0.5, 0.8))
         default = psnr(TotalVariation()(scan).volume, scan.reference)
         assert default > best - 1.0
         assert default > psnr(CGSense()(scan).volume, scan.reference) + 1
