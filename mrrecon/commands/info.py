@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
+
+if TYPE_CHECKING:
+    from mrrecon.acquisition import Acquisition
 
 __all__ = ["info"]
 
@@ -32,6 +37,7 @@ def info(file: str) -> None:
         ),
         ("sampling", f"R = {scan.acceleration:.3f} ({np.count_nonzero(scan.mask)} of {scan.mask.size} positions)"),
         ("calibration", _describe_region(scan.mask)),
+        ("centre", _describe_centre(scan)),
         ("maps", "none" if scan.maps is None else f"shape {tuple(scan.maps.shape)}"),
         (
             "noise",
@@ -43,6 +49,20 @@ def info(file: str) -> None:
     rows += [("history", f"{step.name} {dict(step.settings) or ''}") for step in scan.provenance]
     for name, value in rows:
         print(f"{name:<12} {value}")
+
+
+def _describe_centre(scan: Acquisition) -> str:
+    """Where the energy of the middle readout position peaks, which should be the middle of (y, z)."""
+    middle = scan.slab(scan.shape[0] // 2, scan.shape[0] // 2 + 1)
+    energy = (np.abs(middle) ** 2).sum(axis=(0, 1))
+    found = tuple(int(i) for i in np.unravel_index(energy.argmax(), energy.shape))
+    expected = tuple(n // 2 for n in scan.shape[1:])
+    if max(abs(a - b) for a, b in zip(found, expected, strict=True)) <= 2:
+        return f"energy peaks at (y, z) = {found}, the middle being {expected}"
+    return (
+        f"energy peaks at (y, z) = {found}, NOT at the middle {expected}: the k-space may be in FFT order "
+        "(numpy.fft.fftshift it) or its axes may be in another domain"
+    )
 
 
 def _describe_region(mask: np.ndarray) -> str:

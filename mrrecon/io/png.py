@@ -66,7 +66,7 @@ def montage(
     centre
         Voxel whose planes are shown (in the volume's own axes); the middle by default.
     planes
-        Which planes, in this order.
+        Which planes, in this order; those that a volume of a single slice reduces to a line are left out.
 
     Raises
     ------
@@ -102,6 +102,8 @@ def montage(
     finite = [v[np.isfinite(v)] for v in ([truth] if truth is not None else turned.values())]
     top = max((float(np.percentile(v, 99.8)) for v in finite if v.size), default=1.0) or 1.0
 
+    # Planes that a single slice reduces to a line are left out.
+    chosen = [p for p in chosen if min(where.shape[p[2]], where.shape[p[3]]) > 1] or chosen
     extent = [n * v for n, v in zip(where.shape, voxel, strict=True)]
     rows = [(plane, error) for plane in chosen for error in ((False, True) if truth is not None else (False,))]
     width = max(extent[right] for _, _, right, _ in chosen)
