@@ -11,10 +11,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from common import bart_version, head, mrrecon_command, read_cfl, run_process, save, write_cfl
-
-from mrrecon.operators import make_mask
-from mrrecon.simulation import simulate
+from common import accelerated_head, bart_version, mrrecon_command, read_cfl, run_process, save
 
 LAM, ITERATIONS = 0.01, 15
 
@@ -24,14 +21,9 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="a small scan, for CI (cg_sense_small.json)")
     parser.add_argument("--repeat", type=int, default=3, help="runs of each, in turn; the medians count")
     options = parser.parse_args()
-    shape, coils, accel = ((32, 48, 48), 4, 4) if options.small else ((128, 160, 160), 8, 8)
-
-    mask = make_mask("poisson", shape[1:], accel, calibration=min(24, shape[1] // 3))
-    scan = simulate(head(shape), n_coils=coils, snr=40, mask=mask, keep_maps=True, seed=1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_cfl(folder / "kspace", scan.kspace)
-        write_cfl(folder / "maps", scan.maps)
+        scan = accelerated_head(options.small, folder)
         settings = ("lam", LAM), ("max_iter", ITERATIONS), ("tolerance", 0)
         words = ["recon", "kspace.cfl", "-o", "ours.cfl", "--maps", "maps.cfl", "--solver", "cg-sense"]
         ours = mrrecon_command(*words, *(f"--solver.{key}={value}" for key, value in settings))
@@ -46,8 +38,8 @@ def main() -> None:
         "cg_sense_small" if options.small else "cg_sense",
         {
             "work": f"CG-SENSE, {ITERATIONS} iterations, lam {LAM}, whole process, files in and out",
-            "shape": shape,
-            "coils": coils,
+            "shape": scan.shape,
+            "coils": scan.n_coils,
             "acceleration": scan.acceleration,
             "seconds": {"mrrecon": round(float(seconds[0]), 3), "bart": round(float(seconds[1]), 3)},
             "ratio": round(float(seconds[1] / seconds[0]), 2),

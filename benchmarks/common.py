@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from mrrecon.acquisition import Acquisition
 from mrrecon.operators.backend import num_threads
 from mrrecon.reconstruction import versions
 
@@ -90,6 +91,22 @@ def head(shape: tuple[int, int, int]) -> np.ndarray:
     start = [(n - m) // 2 for n, m in zip(shape, image.shape, strict=True)]
     out[tuple(slice(s, s + m) for s, m in zip(start, image.shape, strict=True))] = image
     return out
+
+
+def accelerated_head(small: bool, folder: Path) -> Acquisition:
+    """The scan that the solver benchmarks share, also written to `folder` as kspace.cfl and maps.cfl.
+
+    128x160x160, 8 coils, R = 8, SNR 40, true maps; or 32x48x48, 4 coils, R = 4.
+    """
+    from mrrecon.operators import make_mask
+    from mrrecon.simulation import simulate
+
+    shape, coils, accel = ((32, 48, 48), 4, 4) if small else ((128, 160, 160), 8, 8)
+    mask = make_mask("poisson", shape[1:], accel, calibration=min(24, shape[1] // 3))
+    scan = simulate(head(shape), n_coils=coils, snr=40, mask=mask, keep_maps=True, seed=1)
+    write_cfl(folder / "kspace", scan.kspace)
+    write_cfl(folder / "maps", scan.maps)
+    return scan
 
 
 def save(name: str, result: Mapping[str, Any]) -> Path:

@@ -15,10 +15,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from common import bart_version, head, mrrecon_command, read_cfl, run_process, save, write_cfl
-
-from mrrecon.operators import make_mask
-from mrrecon.simulation import simulate
+from common import accelerated_head, bart_version, mrrecon_command, read_cfl, run_process, save
 
 BART_STRENGTHS = (0.00125, 0.0025, 0.005, 0.01)
 OUR_STRENGTHS = (0.4, 0.55, 1.0)
@@ -36,14 +33,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small", action="store_true", help="a small scan, for CI (l1_wavelet_small.json)")
     options = parser.parse_args()
-    shape, coils, accel = ((32, 48, 48), 4, 4) if options.small else ((128, 160, 160), 8, 8)
-
-    mask = make_mask("poisson", shape[1:], accel, calibration=min(24, shape[1] // 3))
-    scan = simulate(head(shape), n_coils=coils, snr=40, mask=mask, keep_maps=True, seed=1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_cfl(folder / "kspace", scan.kspace)
-        write_cfl(folder / "maps", scan.maps)
+        scan = accelerated_head(options.small, folder)
         # BART without -w 1 scales the data by its own rule; strengths are relative to that
         words = ["recon", "kspace.cfl", "-o", "ours.cfl", "--maps", "maps.cfl", "--solver", "l1-wavelet"]
 
@@ -72,8 +64,8 @@ def main() -> None:
         "l1_wavelet_small" if options.small else "l1_wavelet",
         {
             "work": "L1-wavelet to convergence, whole process, files in and out",
-            "shape": shape,
-            "coils": coils,
+            "shape": scan.shape,
+            "coils": scan.n_coils,
             "acceleration": scan.acceleration,
             "seconds": {"mrrecon": round(seconds, 3), "bart": round(course[needed][0], 3)},
             "ratio": round(course[needed][0] / seconds, 2),

@@ -3,11 +3,13 @@
 sigpy can search for ever, so each of its masks is made in a process of its own, timed inside, and stopped
 after a while.
 
-    python benchmarks/masks.py
+    python benchmarks/masks.py            # ten shapes and accelerations, two minutes
+    python benchmarks/masks.py --small    # the first of them, for CI (masks_small.json)
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -78,9 +80,12 @@ def compare(shape: tuple[int, int], accel: float, calibration: int) -> dict[str,
 
 
 def main() -> None:
-    cases = [compare(*case) for case in CASES]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--small", action="store_true", help="one mask, for CI (masks_small.json)")
+    small = parser.parse_args().small
+    cases = [compare(*case) for case in (CASES[:1] if small else CASES)]
     save(
-        "masks",
+        "masks_small" if small else "masks",
         {
             "what": "Poisson-disc masks; peer: sigpy.mri.poisson, after its compilation",
             "cases": cases,
