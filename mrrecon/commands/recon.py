@@ -90,6 +90,9 @@ def recon(
         scan = scan.to(device)
 
     result = solver(scan, callback=solvers.progress(solver.name))
+    stopped = str(result.settings.get("stopped", "converged"))
+    if stopped not in ("converged", "max_iter"):
+        print(f"stopped after {len(result.history)} iterations ({stopped}); the image so far is kept")
     result = _compare(result, scan, reference)
     for path in output:
         print(f"wrote {result.save(path)}")

@@ -45,8 +45,8 @@ class TotalVariation(IterativeSolver):
     """
 
     lam: float | None = None
-    max_iter: int = 100
-    tolerance: float = 1e-3
+    max_iter: int = 200
+    tolerance: float = 3e-4
 
     name: ClassVar[str] = "tv"
 
