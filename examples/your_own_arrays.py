@@ -20,12 +20,12 @@ def main() -> None:
     kspace = np.asarray(full.kspace) * mask
 
     scan = mr.Acquisition(kspace, mask, voxel_size=(2, 2, 2)).calibrate()
-    ours = solvers.CGSense(max_iter=20)(scan).volume
+    ours = solvers.CGSense(lam=0.01, tolerance=0)(scan).volume
 
     # The same operator is a sigpy Linop: compose it, or give it to any sigpy app.
     A = operators.Sense(scan.maps, mask, readout_domain="kspace")
     operators.check_adjoint(A)
-    theirs = sp.app.LinearLeastSquares(A, kspace, lamda=1e-3, max_iter=20, show_pbar=False).run()
+    theirs = sp.app.LinearLeastSquares(A, kspace, lamda=0.01, max_iter=30, show_pbar=False).run()
     print(f"difference between our solver and sigpy's: {np.linalg.norm(ours - theirs) / np.linalg.norm(theirs):.3f}")
 
 

@@ -1,0 +1,35 @@
+"""The examples run as they stand, as their readers would run them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import nibabel
+import numpy as np
+from helpers import REPOSITORY
+
+
+def run(name, *arguments, cwd):
+    script = REPOSITORY / "examples" / name
+    done = subprocess.run(
+        [sys.executable, str(script), *map(str, arguments)], capture_output=True, text=True, check=False, cwd=cwd
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_quickstart(tmp_path):
+    grids = np.meshgrid(*(np.linspace(-1, 1, n) for n in (32, 64, 64)), indexing="ij")
+    anatomy = 100.0 * (sum((g / 0.8) ** 2 for g in grids) < 1) - 50.0 * (np.hypot(grids[1], grids[2]) < 0.3)
+    nibabel.save(nibabel.Nifti1Image(anatomy.clip(0).astype(np.float32), np.eye(4)), tmp_path / "head.nii.gz")
+    printed = run("quickstart.py", tmp_path / "head.nii.gz", cwd=tmp_path)
+    cg, wavelet = (float(number) for number in re.findall(r"PSNR ([\d.]+) dB", printed))
+    assert wavelet > cg > 25
+    assert (tmp_path / "cg-sense.nii.gz").is_file() and (tmp_path / "l1-wavelet.nii.gz").is_file()
+
+
+def test_your_own_arrays(tmp_path):
+    printed = run("your_own_arrays.py", cwd=tmp_path)
+    assert float(re.search(r"sigpy's: ([\d.]+)", printed).group(1)) < 0.05
