@@ -13,6 +13,8 @@ def simulate(
     coils: int = 8,
     snr: float = 40.0,
     voxel: float | None = None,
+    resample: Literal["interpolation", "kspace-crop"] = "interpolation",
+    partial_fourier: tuple[float, float] = (1.0, 1.0),
     coil_model: Literal["loops", "birdcage"] = "loops",
     accel: float | None = None,
     mask: str = "poisson",
@@ -32,7 +34,11 @@ def simulate(
     snr
         Mean signal-to-noise ratio in the object of the fully sampled, optimally combined magnitude image.
     voxel
-        Resample the anatomy to this isotropic voxel edge in mm first (antialiased); by default keep its own.
+        Resample the anatomy to this isotropic voxel edge in mm first; by default keep its own.
+    resample
+        How: antialiased interpolation of the image, or a crop (zero-padding) of its k-space.
+    partial_fourier
+        Fractions of k-space acquired along (y, z), for example [0.75,1].
     coil_model
         Loops of wire around the object (Biot-Savart), or an ideal birdcage array.
     accel
@@ -49,9 +55,18 @@ def simulate(
 
     volume, voxel_size, affine = io.read_volume(anatomy)
     if voxel is not None:
-        volume, voxel_size, affine = resolution.change_resolution(volume, voxel_size, affine, (voxel, voxel, voxel))
+        volume, voxel_size, affine = resolution.change_resolution(
+            volume, voxel_size, affine, (voxel, voxel, voxel), resample
+        )
     scan = simulation.simulate(
-        volume, n_coils=coils, voxel_size=voxel_size, affine=affine, snr=snr, coil_model=coil_model, seed=seed
+        volume,
+        n_coils=coils,
+        voxel_size=voxel_size,
+        affine=affine,
+        snr=snr,
+        coil_model=coil_model,
+        partial_fourier=partial_fourier,
+        seed=seed,
     )
     if accel is not None or mask not in ("poisson", "gaussian", "uniform"):
         scan = scan.undersample(resolve_mask(mask, scan, accel, calibration=calibration, seed=seed))
