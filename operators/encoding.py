@@ -264,7 +264,9 @@ class CartesianEncoding:
         return 1 / math.sqrt(self.oshape[2] * self.oshape[3])
 
     def _each_slab(self, body: Callable[[InPlaceFFT, int], None]) -> None:
-        """Call ``body(scratch, first plane)`` for slabs that cover x; on a GPU the last two may overlap."""
+        """Call ``body(scratch, first plane)`` for slabs that cover x; on a GPU the last two may overlap, by
+        ``-x % step`` planes of the last, x being its first.
+        """
         nx, step = self.oshape[1], self._step
         run_slabs(-(-nx // step), lambda i, work: body(work, min(i * step, nx - step)), self._slabs, self._workers)
 
@@ -276,6 +278,8 @@ class CartesianEncoding:
             for c in range(0, data.shape[0], work.buffer.shape[0]):
                 k.load(data, self._plane_mask, work.storage, c, x, scale)
                 work.transform()
+                if first + c > 0:
+                    work.buffer[:, : -x % self._step] = 0  # added already, with the slab before
                 k.combine(self.maps, work.storage, out, first + c, x, True)
 
         data = writeable_view(data) if self.xp is np else data

@@ -1,5 +1,7 @@
 """Noise covariance, whitening and coil compression against known answers and against BART."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -245,3 +247,13 @@ class TestCompression:
         for x in range(8, 24):
             rows = np.linalg.lstsq(hybrid[:, x].reshape(10, -1).T, theirs[:, x].reshape(4, -1).T, rcond=None)[0].T
             assert principal_cosines(matrix[x], rows).min() > 0.999
+
+
+@pytest.mark.parametrize("per_readout", [False, True])
+def test_mixing_as_a_linop(rng, per_readout):
+    matrix = rng.standard_normal((5, 2, 4) if per_readout else (2, 4)) + 1j
+    mixing = operators.CoilMixing(matrix, (4, 5, 6, 7))
+    assert mixing.oshape == [2, 5, 6, 7]
+    assert operators.check_adjoint(mixing) < 1e-5
+    x = rng.standard_normal((4, 5, 6, 7)).astype(np.complex64)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(mixing))(x), operators.mix_coils(x, matrix))
