@@ -102,7 +102,7 @@ def test_gpu_agrees_with_cpu(rng, shape):
 
 
 def test_linop_is_the_gradient(rng):
-    from mrrecon.operators.sparsity import FiniteDifference
+    from mrrecon.operators.linops import FiniteDifference
 
     linop = FiniteDifference((6, 5, 4))
     volume = complex_normal(rng, (6, 5, 4))

@@ -140,7 +140,7 @@ def test_gpu_agrees_with_cpu(rng, shape):
 
 
 def test_linop_composes_and_is_unitary(rng):
-    from mrrecon.operators.sparsity import Wavelet
+    from mrrecon.operators.linops import Wavelet
 
     linop = Wavelet((11, 12, 14), "db2", levels=2)
     volume = complex_normal(rng, (11, 12, 14))
