@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import doctest
 import importlib
 import pkgutil
 
@@ -50,3 +51,16 @@ def test_public_names_exist_and_are_documented(name):
     for public in module.__all__:
         thing = getattr(module, public)
         assert thing.__doc__, f"{name}.{public} has no docstring"
+
+
+WITH_EXAMPLES = [
+    ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__")
+    for path in SOURCES
+    if ">>> " in path.read_text()
+]
+
+
+@pytest.mark.parametrize("name", WITH_EXAMPLES)
+def test_examples_in_docstrings_hold(name):
+    module = importlib.import_module(name if name.startswith("mrrecon") else f"mrrecon.{name}")
+    assert doctest.testmod(module).failed == 0
