@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from mrrecon.operators.backend import get_array_module
+from mrrecon.operators.backend import get_array_module, to_numpy
 from mrrecon.solvers.base import Callback, Solver, Status
 from mrrecon.solvers.problem import whitened
 
@@ -45,7 +45,7 @@ class ZeroFilled(Solver):
             volume *= np.float32(1 / encoding.lipschitz())
         seconds = time.perf_counter() - began
         if callback is not None:
-            callback(Status(1, 1, 0.0, seconds, lambda: volume))
+            callback(Status(1, 1, 0.0, seconds, lambda: to_numpy(volume).astype(np.complex64)))
         combination = "root-sum-of-squares" if acquisition.maps is None else "maps"
         settings = {"combination": combination}
         return Reconstruction.from_solver(acquisition, volume, self.name, settings, seconds=seconds)

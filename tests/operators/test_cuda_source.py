@@ -6,28 +6,14 @@ replaced); speed and the real launch are for the tests marked ``gpu``.
 
 from __future__ import annotations
 
-import ctypes
 import shutil
-import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
+from cuda_on_cpu import compile_kernels, launcher
 
-import mrrecon.operators.kernels as kernels
 from mrrecon.operators.kernels import cuda, reference
 
-SHIM = r"""
-#define __global__
-#define __device__
-#define __restrict__
-#define __align__(n) alignas(n)
-struct Index { int x; };
-static Index blockIdx, blockDim, threadIdx, gridDim;
-extern "C" void start_thread(int block, int thread, int blocks, int threads)
-{ blockIdx.x = block; threadIdx.x = thread; gridDim.x = blocks; blockDim.x = threads; }
-"""
-BLOCKS, THREADS = 3, 16
 SETS, COILS, SHAPE = 2, 5, (6, 7, 4)
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
@@ -35,33 +21,13 @@ pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
-    source = Path(next(iter(kernels.__path__)), "sense.cu").read_text()
-    folder = tmp_path_factory.mktemp("cuda")
-    (folder / "sense.cpp").write_text(SHIM + source)
-    subprocess.run(
-        ["g++", "-std=c++14", "-O1", "-shared", "-fPIC", "-o", "sense.so", "sense.cpp"], cwd=folder, check=True
-    )
-    return ctypes.CDLL(str(folder / "sense.so"))
+    return compile_kernels(tmp_path_factory.mktemp("cuda"))
 
 
 @pytest.fixture(autouse=True)
 def run_here(library, monkeypatch):
     """Replace the launch by a loop over the threads of a small grid."""
-
-    def convert(a):
-        if isinstance(a, np.ndarray):
-            assert a.flags.c_contiguous
-            return ctypes.c_void_p(a.ctypes.data)
-        return {np.int32: ctypes.c_int, np.float32: ctypes.c_float}[type(a)](a)
-
-    def launch(name, buffer, *arguments):
-        converted = [convert(a) for a in arguments]
-        for block in range(BLOCKS):
-            for thread in range(THREADS):
-                library.start_thread(block, thread, BLOCKS, THREADS)
-                getattr(library, name)(*converted)
-
-    monkeypatch.setattr(cuda, "_launch", launch)
+    monkeypatch.setattr(cuda, "_launch", launcher(library))
 
 
 def draw(rng, *shape):
