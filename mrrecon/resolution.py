@@ -18,7 +18,7 @@ import numpy as np
 
 from mrrecon.acquisition import Acquisition
 from mrrecon.errors import DataError, ShapeError
-from mrrecon.operators.backend import to_numpy
+from mrrecon.operators.backend import as_kind, to_numpy
 
 __all__ = ["ResolutionMethod", "change_resolution", "crop_kspace"]
 
@@ -124,7 +124,7 @@ def crop_kspace(acquisition: Acquisition, new_voxel_size: Voxel) -> Acquisition:
     return scan.evolve(
         "crop k-space",
         {"shape": list(shape), "from": list(scan.shape)},
-        kspace=kspace * np.float32(scale),
+        kspace=as_kind(kspace * np.float32(scale), scan.kspace),
         mask=mask,
         maps=None,
         noise_covariance=None if covariance is None else covariance * scale**2,

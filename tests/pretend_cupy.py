@@ -32,7 +32,8 @@ FUNCTIONS = {
         UFUNC,
     ),
     **_each("zeros ones empty", "shape dtype order"),
-    **_each("zeros_like ones_like empty_like", "a dtype order subok shape"),
+    **_each("zeros_like ones_like", "a dtype order subok shape"),
+    "empty_like": "prototype dtype order subok shape",
     **_each("sum prod mean", f"a {REDUCTION}"),
     **_each("any all max min amax amin", "a axis out keepdims"),
     **_each("argmax argmin", "a axis out"),
@@ -374,7 +375,10 @@ def _make():
     cupy.get_array_module = lambda *arrays: cupy if any(isinstance(a, DeviceArray) for a in arrays) else np
     cupy.asnumpy = lambda a: a.get() if isinstance(a, DeviceArray) else np.asarray(a)
     runtime = types.SimpleNamespace(
-        getDeviceCount=lambda: 1, getDevice=lambda: 0, CUDARuntimeError=type("CUDARuntimeError", (RuntimeError,), {})
+        getDeviceCount=lambda: 1,
+        getDeviceProperties=lambda device: {"name": b"Pretended", "totalGlobalMem": 8 << 30},
+        getDevice=lambda: 0,
+        CUDARuntimeError=type("CUDARuntimeError", (RuntimeError,), {}),
     )
     cupy.cuda = types.SimpleNamespace(runtime=runtime, Device=type("Device", (), {}))
     return cupy
