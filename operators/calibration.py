@@ -24,7 +24,8 @@ __all__ = ["espirit"]
 
 SMALL = 768  # order of a Gram matrix below which a full decomposition is quick enough
 PATCH_BYTES = 64 << 20  # patches held at a time
-SLAB_BYTES = 256 << 20  # matrices of one slab of voxels on the GPU
+SLAB_BYTES = 256 << 20  # matrices of one slab of voxels on the GPU, with the work space of their solver
+SOLVER_ELEMENTS = 1024  # about what cuSOLVER's batched solver needs for each small matrix (CuPy issue 7261)
 
 
 def espirit(
@@ -273,6 +274,21 @@ def _crop_weight(values: Any, crop: float, soft: bool, xp: Any) -> Any:
     return (0.5 + w / (1 + w * w)).astype(np.float32)
 
 
+def _checked_eigh(matrices: Any, sets: int, xp: Any) -> tuple[Any, Any]:
+    """Eigenvalues and eigenvectors of matrices of norm 1 at most, in double precision if single goes wrong.
+
+    In single precision, cuSOLVER's batched solver has been seen to return vectors that are none, without an
+    error (PyTorch issue 192483), so the leading ones are put to the test.
+    """
+    values, vectors = xp.linalg.eigh(matrices)
+    leading = vectors[..., -sets:]
+    misfit = xp.abs(matrices @ leading - leading * values[..., None, -sets:]).max()
+    length = xp.abs((xp.abs(leading) ** 2).sum(axis=-2) - 1).max()
+    if not float(xp.maximum(misfit, length)) < 1e-3:
+        values, vectors = xp.linalg.eigh(matrices.astype(np.complex128))
+    return values.astype(np.float32), vectors.astype(np.complex64)
+
+
 def voxel_eigenvectors(
     operator: Any,
     reference: np.ndarray,
@@ -310,7 +326,7 @@ def voxel_eigenvectors(
     reference = xp.asarray(reference)
     maps = xp.empty((sets, coils, *shape), dtype=np.complex64)
     values = xp.empty((sets, *shape), dtype=np.float32) if keep_values else None
-    step = max(1, SLAB_BYTES // (8 * coils * coils * shape[2]))
+    step = max(1, SLAB_BYTES // (8 * (coils * coils + SOLVER_ELEMENTS) * shape[2]))
     for x in range(shape[0]):
         plane = xp.tensordot(operator, ex[x], axes=(1, 0))
         for y in range(0, shape[1], step):
@@ -318,7 +334,7 @@ def voxel_eigenvectors(
             matrices = xp.empty((*rows.shape[1:], coils, coils), dtype=np.complex64)
             matrices[..., upper[1], upper[0]] = xp.moveaxis(rows, 0, -1).conj()
             matrices[..., upper[0], upper[1]] = xp.moveaxis(rows, 0, -1)
-            found, vectors = xp.linalg.eigh(matrices)
+            found, vectors = _checked_eigh(matrices, sets, xp)
             for s in range(sets):
                 value, vector = found[..., coils - 1 - s], vectors[..., coils - 1 - s]
                 turn = vector.conj() @ reference

@@ -323,6 +323,22 @@ def test_espirit(cupy, settings, hybrid):
     assert settings.get("sets") or np.count_nonzero(differ) > 100
 
 
+def test_espirit_survives_a_solver_that_fails_in_single_precision(cupy, monkeypatch):
+    """What cuSOLVER has been seen to do with batches of complex64: wrong vectors, no error."""
+    kspace, eigh = scan_of().kspace, cupy.linalg.eigh
+    settings = {"calibration": 12, "kernel": 4}
+    expected = operators.espirit(cupy.asarray(kspace), **settings)
+
+    def broken(a):
+        values, vectors = eigh(a)
+        if a.ndim > 2 and a.dtype == np.complex64:
+            vectors[9, 8, :, -1] += 0.2
+        return values, vectors
+
+    monkeypatch.setattr(cupy.linalg, "eigh", broken)
+    same(operators.espirit(cupy.asarray(kspace), **settings), expected.get(), 1e-3)
+
+
 def test_espirit_without_mask(cupy):
     kspace = scan_of().kspace
     assert operators.calibration_region(cupy.asarray(kspace)) == operators.calibration_region(kspace)
