@@ -7,7 +7,6 @@ tensors as CuPy arrays through DLPack; neither direction copies.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from types import ModuleType
@@ -39,11 +38,11 @@ def num_threads() -> int:
 
 
 def has_cupy() -> bool:
-    """Whether CuPy is installed and sees at least one GPU."""
-    if importlib.util.find_spec("cupy") is None:
+    """Whether CuPy is installed, with the CUDA libraries that it needs, and sees at least one GPU."""
+    try:
+        import cupy
+    except ImportError:
         return False
-    import cupy
-
     try:
         return int(cupy.cuda.runtime.getDeviceCount()) > 0
     except cupy.cuda.runtime.CUDARuntimeError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import shutil
+import sys
 import types
 
 import numpy as np
@@ -33,6 +34,7 @@ from mrrecon.operators import (
     total_variation,
 )
 from mrrecon.operators.encoding import CartesianEncoding
+from mrrecon.operators.errors import MissingDependencyError
 from mrrecon.operators.kernels import cpu, cuda
 from mrrecon.reconstruction import Reconstruction
 from mrrecon.resolution import crop_kspace
@@ -136,6 +138,19 @@ def test_backend(cupy, rng):
     assert backend.as_kind(a, there).dtype == a.dtype
     for back in (backend.to_device(there, "cpu"), backend.to_numpy(there), backend.as_kind(there, a)):
         assert np.array_equal(back, a)
+
+
+def test_no_gpu(cupy, monkeypatch):
+    def fails():
+        raise cupy.cuda.runtime.CUDARuntimeError
+
+    for count in (lambda: 0, fails):
+        monkeypatch.setattr(cupy.cuda.runtime, "getDeviceCount", count)
+        assert not backend.has_cupy()
+        with pytest.raises(MissingDependencyError, match="needs CuPy and an NVIDIA GPU"):
+            backend.to_device(np.ones(3), "cuda")
+    monkeypatch.setitem(sys.modules, "cupy", None)  # not installed, or without its CUDA libraries
+    assert not backend.has_cupy()
 
 
 # ---- operators -------------------------------------------------------------------------------------------
