@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from mrrecon.solvers import CGSense, Solver
 
 if TYPE_CHECKING:
@@ -70,8 +72,10 @@ def recon(
     """
     from mrrecon import io, solvers
     from mrrecon.commands.shared import MASK_KINDS, check_outputs, resolve_mask
+    from mrrecon.operators.backend import to_device
 
     check_outputs(output)
+    to_device(np.zeros(1), device)  # refuses at once where there is no GPU
     scan = io.read(file, lazy=True)
     print(scan)
     copies = 4 if scan.maps is None and maps is None else 3  # k-space twice, maps, and the result of a step
