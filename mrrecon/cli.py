@@ -25,6 +25,7 @@ COMMANDS = {  # command -> what it does, in the order of the help
     "check": "Test this installation: backends, adjointness, CPU/GPU parity.",
     "demo": "Simulate and reconstruct a real head with every classical method.",
 }
+DEFAULT_SOLVER = "cg-sense"
 WITHOUT_OUTPUT = {"check", "demo"}  # commands whose --output may be left out
 
 
@@ -41,8 +42,13 @@ def _class_paths() -> dict[str, str]:
 
 
 def _spell_out_solver(arguments: list[str], paths: dict[str, str]) -> list[str]:
-    """Let ``--solver cg-sense`` mean the class of that name."""
+    """Let ``--solver cg-sense`` mean the class of that name, and be the default.
+
+    The default stands here, not in the signature: there, its settings would become those of whatever is chosen.
+    """
     spelled = list(arguments)
+    if paths and not any(a.partition("=")[0] in ("--solver", "--config") for a in spelled):
+        spelled.insert(spelled.index("recon") + 1, f"--solver={DEFAULT_SOLVER}")
     for i, argument in enumerate(spelled):
         flag, _, value = argument.partition("=")
         if flag == "--solver" and value in paths:

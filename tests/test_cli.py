@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import subprocess
@@ -11,9 +12,11 @@ import h5py
 import nibabel
 import numpy as np
 import pytest
+import yaml
 from helpers import write_cfl
 
 import mrrecon as mr
+from mrrecon import solvers
 from mrrecon.cli import COMMANDS, main
 
 HEAVY = ("torch", "sigpy", "numba", "matplotlib", "nibabel", "scipy.signal", "cupy", "ismrmrd")
@@ -113,6 +116,22 @@ def test_solver_settings_and_config_file_give_the_same_result(folder, tmp_path):
     a, b = (mr.Reconstruction.load(tmp_path / name) for name in ("a.h5", "b.h5"))
     assert a.settings == b.settings and a.settings["max_iter"] == 3
     np.testing.assert_array_equal(a.volume, b.volume)
+
+
+@pytest.mark.parametrize("name", solvers.names())
+def test_each_solver_has_its_own_defaults(folder, tmp_path, name):
+    words = ["recon", folder / "scan.h5", "-o", tmp_path / "v.h5", "--solver", name, "--print_config"]
+    done = run(*words)
+    chosen = yaml.safe_load(done.stdout)["solver"]
+    own = dataclasses.asdict(solvers.get(name)())
+    assert chosen["class_path"].endswith(solvers.get(name).__name__)
+    assert chosen.get("init_args", {}) == own
+
+
+def test_settings_without_a_solver_are_those_of_cg_sense(folder, tmp_path):
+    done = run("recon", folder / "scan.h5", "-o", tmp_path / "v.h5", "--solver.max_iter", 7, "--print_config")
+    chosen = yaml.safe_load(done.stdout)["solver"]
+    assert chosen["class_path"].endswith("CGSense") and chosen["init_args"]["max_iter"] == 7
 
 
 def test_mask_file_made_by_the_command_is_used_as_it_is(folder, tmp_path):

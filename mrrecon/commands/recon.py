@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from mrrecon.solvers import CGSense, Solver
+from mrrecon.solvers import Solver
 
 if TYPE_CHECKING:
     from mrrecon.acquisition import Acquisition
@@ -15,13 +15,11 @@ if TYPE_CHECKING:
 
 __all__ = ["recon"]
 
-DEFAULT_SOLVER = CGSense()
-
 
 def recon(
     file: str,
     output: list[str],
-    solver: Solver = DEFAULT_SOLVER,
+    solver: Solver | None = None,
     accel: float | None = None,
     mask: str = "poisson",
     calibration: int = 24,
@@ -44,7 +42,7 @@ def recon(
     output
         Files to write: .nii.gz, .h5 (complex, with the full record), .png (three planes), .cfl, or a folder for DICOM.
     solver
-        Method: zero-filled, cg-sense, l1-wavelet or tv; its settings are --solver.NAME.
+        Method: zero-filled, cg-sense (the default), l1-wavelet or tv; its settings are --solver.NAME.
     accel
         Undersample the data by this factor first (retrospectively); by default all measured data are used.
     mask
@@ -74,6 +72,7 @@ def recon(
     from mrrecon.commands.shared import MASK_KINDS, check_outputs, resolve_mask
     from mrrecon.operators.backend import to_device
 
+    solver = solver or solvers.CGSense()
     check_outputs(output)
     to_device(np.zeros(1), device)  # refuses at once where there is no GPU
     scan = io.read(file, lazy=True)
