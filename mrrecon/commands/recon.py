@@ -69,7 +69,7 @@ def recon(
         Where to compute: cpu, or cuda (CuPy and an NVIDIA GPU).
     """
     from mrrecon import io, solvers
-    from mrrecon.commands.shared import MASK_KINDS, check_outputs, resolve_mask
+    from mrrecon.commands.shared import check_outputs, undersample
     from mrrecon.operators.backend import to_device
 
     solver = solver or solvers.CGSense()
@@ -80,9 +80,9 @@ def recon(
     copies = 4 if scan.maps is None and maps is None else 3  # k-space twice, maps, and the result of a step
     io.require_memory(copies * 8 * math.prod(scan.kspace.shape), f"Reconstructing {file}")
     scan = scan.load()
-    if accel is not None or mask not in MASK_KINDS:
-        chosen = resolve_mask(mask, scan, accel, calibration=calibration, seed=seed, elliptical=elliptical)
-        scan = scan.undersample(chosen)
+    measured = scan.acceleration
+    scan = undersample(scan, mask, accel, calibration=calibration, seed=seed, elliptical=elliptical)
+    if scan.acceleration != measured:
         print(f"undersampled: R = {scan.acceleration:.2f}")
     if maps is not None:
         scan = scan.evolve("maps from file", {"file": maps}, maps=io.read_maps(maps))

@@ -7,31 +7,36 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from mrrecon.errors import MaskError, OutputError
 
 if TYPE_CHECKING:
     from mrrecon.acquisition import Acquisition
 
-__all__ = ["MASK_KINDS", "check_outputs", "resolve_mask"]
-
-MASK_KINDS = ("poisson", "gaussian", "uniform")
+__all__ = ["check_outputs", "undersample"]
 
 
-def resolve_mask(
-    mask: str, scan: Acquisition, accel: float | None, *, calibration: int, seed: int, elliptical: bool = False
-) -> np.ndarray:
-    """Return the mask of that kind, made for `scan`, or the one in that file."""
+def undersample(
+    scan: Acquisition, mask: str, accel: float | None, *, calibration: int, seed: int, elliptical: bool = False
+) -> Acquisition:
+    """Undersample `scan` by a mask of that kind or in that file; all of it is kept when there is neither R nor file.
+
+    Raises
+    ------
+    MaskError
+        If both R and a file are given, or the mask cannot be made or does not fit.
+    """
     from mrrecon import io, operators
 
-    if mask not in MASK_KINDS:
-        if accel is not None:
-            raise MaskError(f"--accel {accel:g} and the mask file {mask} contradict each other; give one of them.")
-        return io.read_mask(mask)
-    if accel is None:
-        raise MaskError(f"A {mask} mask needs the acceleration: add --accel R, or name a mask file with --mask.")
-    return operators.make_mask(mask, scan.shape[1:], accel, calibration=calibration, elliptical=elliptical, seed=seed)
+    if mask in operators.MASK_KINDS:
+        if accel is None:
+            return scan
+        shape = scan.shape[1:]
+        return scan.undersample(
+            operators.make_mask(mask, shape, accel, calibration=calibration, elliptical=elliptical, seed=seed)
+        )
+    if accel is not None:
+        raise MaskError(f"--accel {accel:g} and the mask file {mask} contradict each other; give one of them.")
+    return scan.undersample(io.read_mask(mask))
 
 
 def check_outputs(paths: Sequence[str]) -> None:

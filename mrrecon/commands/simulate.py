@@ -51,7 +51,7 @@ def simulate(
         Seed of coils, phase, noise and mask.
     """
     from mrrecon import io, resolution, simulation
-    from mrrecon.commands.shared import resolve_mask
+    from mrrecon.commands.shared import undersample
 
     volume, voxel_size, affine = io.read_volume(anatomy)
     if voxel is not None:
@@ -68,8 +68,7 @@ def simulate(
         partial_fourier=partial_fourier,
         seed=seed,
     )
-    if accel is not None or mask not in ("poisson", "gaussian", "uniform"):
-        scan = scan.undersample(resolve_mask(mask, scan, accel, calibration=calibration, seed=seed))
+    scan = undersample(scan, mask, accel, calibration=calibration, seed=seed)
     print(scan)
     for path in output:
         print(f"wrote {io.write(scan, path)}")
