@@ -14,5 +14,9 @@ for room in MOUNTED:
 setup(
     packages=packages,
     package_dir={"mrrecon": "mrrecon", **{f"mrrecon.{room}": room for room in MOUNTED}},
-    package_data={"mrrecon": ["py.typed"], "mrrecon.operators": ["kernels/*.cu"]},
+    package_data={
+        "mrrecon": ["py.typed"],
+        "mrrecon.operators": ["kernels/*.cu"],
+        "mrrecon.priors": ["zoo/*/config.json", "zoo/*/model.safetensors", "zoo/*/README.md"],
+    },
 )

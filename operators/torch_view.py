@@ -61,7 +61,7 @@ def _function() -> Any:
     try:
         import torch
     except ImportError as error:
-        raise MissingDependencyError("autograd needs torch: pip install 'mrrecon[torch]'.") from error
+        raise MissingDependencyError("autograd needs torch: pip install torch.") from error
 
     class Linear(torch.autograd.Function):
         @staticmethod

@@ -11,7 +11,15 @@ import pytest
 from helpers import REPOSITORY
 
 SOURCES = sorted(p for room in ("mrrecon", "operators", "priors") for p in (REPOSITORY / room).rglob("*.py"))
-PUBLIC = ("mrrecon", "mrrecon.operators", "mrrecon.io", "mrrecon.solvers", "mrrecon.errors")
+PUBLIC = (
+    "mrrecon",
+    "mrrecon.errors",
+    "mrrecon.io",
+    "mrrecon.operators",
+    "mrrecon.priors",
+    "mrrecon.solvers",
+    "mrrecon.training",
+)
 
 
 def imported(path):

@@ -1,0 +1,213 @@
+"""Noise schedules in one place: how much signal and noise a diffusion state has at each time.
+
+A state is ``x_t = alpha_t x_0 + sigma_t n`` with ``alpha_t^2 + sigma_t^2 = 1``. Complex slices get complex noise whose
+real and imaginary parts are each N(0, 1); everything here multiplies by real factors only and is safe for complex
+numbers. The *noise level* ``sigma_t / alpha_t`` is the standard deviation, per real component, of the noise on
+``x_t / alpha_t = x_0 + (sigma_t / alpha_t) n``: the view of a Gaussian denoiser.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import torch
+
+from mrrecon.priors.errors import PriorInputError
+
+__all__ = ["NoiseSchedule", "complex_noise"]
+
+KINDS = ("linear", "scaled-linear", "cosine", "table")
+COSINE_OFFSET = 0.008
+LARGEST_BETA = 0.999
+
+
+@dataclass(frozen=True)
+class NoiseSchedule:
+    r"""A variance-preserving schedule of `steps` times t = 0 … steps - 1, continuous in between.
+
+    Parameters
+    ----------
+    kind
+        ``"linear"``: beta rises linearly from `beta_start` to `beta_end` (DDPM). ``"scaled-linear"``: its square
+        root does (latent diffusion). ``"cosine"``: after Nichol and Dhariwal. ``"table"``: given by `alpha_bar`.
+    steps
+        Number of times T.
+    beta_start, beta_end
+        First and last variance of a step, for the linear kinds.
+    alpha_bar
+        For ``"table"``: ``alpha_t^2`` at t = 0, 1, …, falling; `steps` is then its length.
+
+    Notes
+    -----
+    ``alpha_t^2`` is the product of ``1 - beta_s`` over s = 0 … t, hence sigma is 0.01, not 0, at t = 0 of the default
+    schedule; t = -1 stands for no noise at all. Between whole times ``log(alpha_t^2)`` is linear in t, so every noise
+    level up to the largest has exactly one time, and :meth:`time` is the exact inverse of :meth:`noise_level`.
+
+    References
+    ----------
+    J. Ho, A. Jain, P. Abbeel, Denoising Diffusion Probabilistic Models, 2020, eq. (4).
+    A. Nichol, P. Dhariwal, Improved Denoising Diffusion Probabilistic Models, 2021, eq. (17).
+    """
+
+    kind: str = "linear"
+    steps: int = 1000
+    beta_start: float = 1e-4
+    beta_end: float = 0.02
+    alpha_bar: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise PriorInputError(f"There is no noise schedule {self.kind!r}; choose one of {', '.join(KINDS)}.")
+        if (self.kind == "table") != (self.alpha_bar is not None):
+            raise PriorInputError("alpha_bar must be given for a schedule of kind 'table', and only for it.")
+        if self.alpha_bar is not None:
+            table = np.asarray(self.alpha_bar, dtype=np.float64)
+            bounds = np.concatenate([[1.0], table, [0.0]])
+            if table.ndim != 1 or table.size < 2 or not np.all(np.diff(bounds) < 0):
+                raise PriorInputError("alpha_bar must fall from below 1 to above 0 and have at least two values.")
+            object.__setattr__(self, "alpha_bar", tuple(float(a) for a in table))
+            object.__setattr__(self, "steps", int(table.size))
+        if not (isinstance(self.steps, Integral) and self.steps >= 2):
+            raise PriorInputError(f"steps must be a whole number of at least 2, got {self.steps!r}.")
+        if not 0 < self.beta_start <= self.beta_end < 1:
+            raise PriorInputError(
+                f"beta_start and beta_end must be 0 < beta_start <= beta_end < 1, got {self.beta_start} and "
+                f"{self.beta_end}."
+            )
+
+    @cached_property
+    def _decay(self) -> np.ndarray:
+        """``-log(alpha_t^2)`` at t = -1, 0, …, steps - 1: rising from zero."""
+        if self.alpha_bar is not None:
+            return np.concatenate([[0.0], -np.log(np.asarray(self.alpha_bar))])
+        if self.kind == "cosine":
+            f = [math.cos((u / self.steps + COSINE_OFFSET) / (1 + COSINE_OFFSET) * math.pi / 2) ** 2
+                 for u in range(self.steps + 1)]  # fmt: skip
+            betas = np.minimum(1 - np.array(f[1:]) / np.array(f[:-1]), LARGEST_BETA)
+        elif self.kind == "scaled-linear":
+            betas = np.linspace(self.beta_start**0.5, self.beta_end**0.5, self.steps) ** 2
+        else:
+            betas = np.linspace(self.beta_start, self.beta_end, self.steps)
+        return np.concatenate([[0.0], -np.cumsum(np.log1p(-betas))])
+
+    @property
+    def max_noise_level(self) -> float:
+        """Largest ``sigma_t / alpha_t``, that of the last time."""
+        return math.sqrt(math.expm1(self._decay[-1]))
+
+    def alpha(self, t: Any) -> Any:
+        """Factor of the signal at time(s) `t` (number, array or tensor; returns the same kind)."""
+        return _exp(-0.5 * self._decay_at(t))
+
+    def sigma(self, t: Any) -> Any:
+        """Factor of the noise at time(s) `t`."""
+        return _sqrt(-_expm1(-self._decay_at(t)))
+
+    def noise_level(self, t: Any) -> Any:
+        """``sigma_t / alpha_t`` at time(s) `t`."""
+        return _sqrt(_expm1(self._decay_at(t)))
+
+    def time(self, noise_level: Any) -> Any:
+        """Time(s), not whole in general, whose noise level this is; the inverse of :meth:`noise_level`.
+
+        Levels above the largest have the last time, those below zero are refused.
+
+        Raises
+        ------
+        PriorInputError
+            If a level is negative or not a number.
+        """
+        level = noise_level if isinstance(noise_level, torch.Tensor) else np.asarray(noise_level, np.float64)
+        if not bool((level >= 0).all()):
+            raise PriorInputError("Noise levels must be zero or larger, and numbers.")
+        decay = torch.log1p(level.double() ** 2) if isinstance(level, torch.Tensor) else np.log1p(level**2)
+        whole = np.arange(-1.0, self.steps)
+        return _like(noise_level, _interpolate(decay, self._decay, whole))
+
+    def times(self, number: int, first: float | None = None, last: float = 0.0) -> list[float]:
+        """`number` whole or broken times from `first` (default: the last time, T - 1) down to `last`, evenly spaced."""
+        if number < 1:
+            raise PriorInputError(f"The number of times must be at least 1, got {number}.")
+        return [float(t) for t in np.linspace(self.steps - 1 if first is None else first, last, number)]
+
+    def add_noise(self, clean: Any, noise: Any, t: Any) -> Any:
+        """State ``alpha_t clean + sigma_t noise``, slices ``(batch, ...)``, one `t` or one per slice."""
+        return self._column(self.alpha(t), clean) * clean + self._column(self.sigma(t), clean) * noise
+
+    def clean(self, state: Any, noise: Any, t: Any) -> Any:
+        """Tweedie estimate ``(state - sigma_t noise) / alpha_t`` of the clean slices from the predicted noise."""
+        return (state - self._column(self.sigma(t), state) * noise) / self._column(self.alpha(t), state)
+
+    def noise(self, state: Any, clean: Any, t: Any) -> Any:
+        """Noise ``(state - alpha_t clean) / sigma_t`` that a clean estimate means; the inverse of :meth:`clean`."""
+        return (state - self._column(self.alpha(t), state) * clean) / self._column(self.sigma(t), state)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as plain JSON types; ``NoiseSchedule(**d)`` is the way back."""
+        if self.alpha_bar is not None:
+            return {"kind": self.kind, "alpha_bar": list(self.alpha_bar)}
+        if self.kind == "cosine":
+            return {"kind": self.kind, "steps": self.steps}
+        return {"kind": self.kind, "steps": self.steps, "beta_start": self.beta_start, "beta_end": self.beta_end}
+
+    def _decay_at(self, t: Any) -> Any:
+        times = t.double() if isinstance(t, torch.Tensor) else np.asarray(t, np.float64)
+        return _like(t, _interpolate(times, np.arange(-1.0, self.steps), self._decay))
+
+    @staticmethod
+    def _column(factor: Any, slices: Any) -> Any:
+        """Bring one factor per slice into a shape that multiplies ``(batch, ...)``; a single factor stays."""
+        if np.ndim(factor) == 0:
+            return factor if isinstance(slices, torch.Tensor) else float(factor)
+        if len(factor) != slices.shape[0]:
+            raise PriorInputError(f"There are {len(factor)} times for {slices.shape[0]} slices; give one, or one each.")
+        column = factor.reshape([-1] + [1] * (slices.ndim - 1))
+        if isinstance(slices, torch.Tensor):
+            real = slices.real.dtype if slices.is_complex() else slices.dtype
+            return torch.as_tensor(column, dtype=real, device=slices.device)
+        return np.asarray(column, dtype=slices.real.dtype)
+
+
+def complex_noise(
+    shape: Sequence[int], generator: torch.Generator, dtype: torch.dtype = torch.complex64
+) -> torch.Tensor:
+    """White complex noise, real and imaginary parts each N(0, 1), on the generator's device.
+
+    ``torch.randn`` of a complex type would give each part the variance one half.
+    """
+    real = torch.float64 if dtype == torch.complex128 else torch.float32
+    parts = torch.randn(*shape, 2, generator=generator, device=generator.device, dtype=real)
+    return torch.view_as_complex(parts)
+
+
+def _interpolate(x: Any, xs: np.ndarray, ys: np.ndarray) -> Any:
+    if not isinstance(x, torch.Tensor):
+        return np.interp(x, xs, ys)
+    xt, yt = (torch.as_tensor(a, device=x.device) for a in (xs, ys))
+    x = x.clamp(xt[0], xt[-1])
+    left = (torch.searchsorted(xt, x.contiguous(), right=True) - 1).clamp(0, len(xs) - 2)
+    part = (x - xt[left]) / (xt[left + 1] - xt[left])
+    return yt[left] + part * (yt[left + 1] - yt[left])
+
+
+def _like(given: Any, result: Any) -> Any:
+    """Python numbers for Python numbers; arrays and tensors (double precision) as they are."""
+    return float(result) if isinstance(given, (int, float)) else result
+
+
+def _exp(x: Any) -> Any:
+    return torch.exp(x) if isinstance(x, torch.Tensor) else _like(x, np.exp(x))
+
+
+def _expm1(x: Any) -> Any:
+    return torch.expm1(x) if isinstance(x, torch.Tensor) else _like(x, np.expm1(x))
+
+
+def _sqrt(x: Any) -> Any:
+    return torch.sqrt(x) if isinstance(x, torch.Tensor) else _like(x, np.sqrt(x))
