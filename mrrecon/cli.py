@@ -6,13 +6,15 @@ import importlib
 import inspect
 import os
 import sys
+import types
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from mrrecon import __version__
 from mrrecon.errors import MRReconError
+from mrrecon.priors.errors import PriorError
 
 __all__ = ["main"]
 
@@ -22,15 +24,25 @@ COMMANDS = {  # command -> what it does, in the order of the help
     "simulate": "Make a k-space file with a known answer from an anatomical volume.",
     "mask": "Make an undersampling mask.",
     "calibrate": "Estimate coil sensitivity maps (ESPIRiT).",
+    "prior": "List priors, show one, or measure how well they denoise.",
+    "train": "Train a diffusion prior on your own volumes.",
     "check": "Test this installation: backends, adjointness, CPU/GPU parity.",
     "demo": "Simulate and reconstruct a real head with every classical method.",
 }
+ACTIONS = {  # command -> action -> what it does; functions COMMAND_ACTION in the command's module
+    "prior": {
+        "list": "List the priors that are there.",
+        "show": "Say what a prior is: settings, training, model card.",
+        "evaluate": "Measure how well priors denoise slices, beside methods without training.",
+    },
+}
 DEFAULT_SOLVER = "cg-sense"
-WITHOUT_OUTPUT = {"check", "demo"}  # commands whose --output may be left out
+WITHOUT_OUTPUT = {"check", "demo", "train", "prior_evaluate"}  # commands whose --output may be left out
 
 
-def _command(name: str) -> Callable[..., Any]:
-    return getattr(importlib.import_module(f"mrrecon.commands.{name}"), name)
+def _command(name: str, action: str | None = None) -> Callable[..., Any]:
+    module = importlib.import_module(f"mrrecon.commands.{name}")
+    return getattr(module, name if action is None else f"{name}_{action}")
 
 
 def _class_paths() -> dict[str, str]:
@@ -92,21 +104,50 @@ def _parser(chosen: str | None, solver_paths: dict[str, str]) -> Any:
     commands = parser.add_subcommands(required=True, metavar="COMMAND")
     for name, help_text in COMMANDS.items():
         sub = ArgumentParser(description=help_text, parser_mode="mrrecon")
-        if name == chosen:
-            function = _command(name)
-            sub.add_argument("--config", action="config", help="YAML file with any of the settings below.")
-            if "output" in inspect.signature(function).parameters:
-                sub.add_argument(
-                    "-o",
-                    "--output",
-                    type=str,
-                    nargs="+",
-                    required=name not in WITHOUT_OUTPUT,
-                    help="Files to write; the suffix chooses the format.",
-                )
-            sub.add_function_arguments(function, as_group=False, as_positional=True, skip={"output"})
         commands.add_subcommand(name, sub, help=help_text)
+        if name == chosen and name in ACTIONS:
+            actions = sub.add_subcommands(required=True, metavar="ACTION", dest="action")
+            for action, action_help in ACTIONS[name].items():
+                action_sub = ArgumentParser(description=action_help, parser_mode="mrrecon")
+                actions.add_subcommand(action, action_sub, help=action_help)
+                _add_arguments(action_sub, _command(name, action))
+        elif name == chosen:
+            _add_arguments(sub, _command(name))
     return parser
+
+
+def _add_arguments(parser: Any, function: Callable[..., Any]) -> None:
+    """Add what a command's function takes; lists are given as words: ``--times 50 100``."""
+    from docstring_parser import parse
+
+    parameters = inspect.signature(function, eval_str=True).parameters
+    helps = {p.arg_name: p.description for p in parse(function.__doc__ or "").params}
+    parser.add_argument("--config", action="config", help="YAML file with any of the settings below.")
+    if "output" in parameters:
+        parser.add_argument(
+            "-o",
+            "--output",
+            type=str,
+            nargs="+",
+            required=function.__name__ not in WITHOUT_OUTPUT,
+            help="Files to write; the suffix chooses the format.",
+        )
+    lists = {name: _item_type(p.annotation) for name, p in parameters.items() if name != "output"}
+    lists = {name: item for name, item in lists.items() if item is not None}
+    for name, item in lists.items():
+        default = parameters[name].default
+        if default is inspect.Parameter.empty:
+            parser.add_argument(name, type=item, nargs="+", help=helps.get(name))
+        else:
+            parser.add_argument(f"--{name}", type=item, nargs="+", default=default, help=helps.get(name))
+    parser.add_function_arguments(function, as_group=False, as_positional=True, skip={"output", *lists})
+
+
+def _item_type(annotation: Any) -> type | None:
+    """Type of the items of ``list[...]`` or ``list[...] | None``; None for anything else."""
+    options = [o for o in (get_args(annotation) or ()) if o is not type(None)]
+    found = options[0] if get_origin(annotation) is types.UnionType and len(options) == 1 else annotation
+    return get_args(found)[0] if get_origin(found) is list else None
 
 
 @contextmanager
@@ -147,11 +188,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             settings = getattr(parser, "instantiate", parser.instantiate_classes)(settings)
         except ValueError as error:  # a setting that a solver refuses
             return _fail(str(error))
-        options = settings[settings.subcommand].as_dict()
+        chosen_settings, action = settings[settings.subcommand], None
+        if settings.subcommand in ACTIONS:
+            action = chosen_settings.action
+            chosen_settings = chosen_settings[action]
+        options = chosen_settings.as_dict()
         options.pop("config", None)
         with _notes():
-            return int(_command(settings.subcommand)(**options) or 0)
-    except MRReconError as error:
+            return int(_command(settings.subcommand, action)(**options) or 0)
+    except (MRReconError, PriorError) as error:
         if os.environ.get("MRRECON_DEBUG"):
             raise
         return _fail(str(error))

@@ -33,3 +33,11 @@ def test_quickstart(tmp_path):
 def test_your_own_arrays(tmp_path):
     printed = run("your_own_arrays.py", cwd=tmp_path)
     assert float(re.search(r"sigpy's: ([\d.]+)", printed).group(1)) < 0.05
+
+
+def test_train_tiny_prior(tmp_path):
+    printed = run("train_tiny_prior.py", 80, cwd=tmp_path)
+    noisy, denoised = (float(number) for number in re.findall(r"(?:noisy|denoised) ([\d.]+) dB", printed))
+    assert denoised > noisy + 1.1  # a network of zeros, which only shrinks the slice, gains 0.5 dB; all 1200 steps 8 dB
+    assert (tmp_path / "tiny_prior" / "denoised.png").is_file()
+    assert "ICBM 152" in (tmp_path / "tiny_prior" / "run" / "prior" / "README.md").read_text()

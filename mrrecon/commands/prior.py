@@ -1,0 +1,285 @@
+"""``mrrecon prior list | show | evaluate``: which priors there are, what they are, how well they denoise."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from mrrecon.errors import DataError, OutputError
+
+__all__ = ["prior_evaluate", "prior_list", "prior_show"]
+
+TEMPLATE_NOTE = (
+    "No --data: evaluated on the MNI152 template, an average of 152 heads that is smoother than any scan. Numbers on "
+    "it compare priors with each other; they are not those of a validation set."
+)
+SAMPLES = 6  # slices of a picture of samples
+SAMPLE_EDGES = (192, 224)  # mm
+CURVES = ".png"
+
+
+def prior_list() -> None:
+    """List the priors that are there: packaged, without training, of other packages. No weights are read."""
+    from mrrecon.priors.registry import describe_all
+
+    rows = [("name", "kind", "voxels (mm)", "parameters", "on disk", "source")]
+    for found in describe_all():
+        rows.append(
+            (
+                found["name"],
+                found["kind"] or "?",
+                _voxels(found),
+                _count(found["parameters"]),
+                _size(found["bytes"]),
+                found["source"],
+            )
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def prior_show(name: str) -> None:
+    """Say what a prior is: settings, how it was trained, and its model card.
+
+    Parameters
+    ----------
+    name
+        Name of a prior (mrrecon prior list), or the folder of one.
+    """
+    from mrrecon.priors import registry, storage
+
+    found = registry.describe(name)
+    lines = [
+        ("name", found["name"]),
+        ("kind", found["kind"] or "?"),
+        ("source", found["source"] if found["folder"] is None else f"{found['source']}, {found['folder']}"),
+        ("voxels (mm)", _voxels(found)),
+        ("parameters", _count(found["parameters"])),
+        ("on disk", _size(found["bytes"])),
+    ]
+    folder = found["folder"]
+    settings = _settings(registry.load(name)) if folder is None else storage.read_config(folder)
+    shown = {*(key for key, _ in lines), "voxel_sizes", "format", "format_version"}
+    lines += [line for key, value in settings.items() if key not in shown for line in _flat(key, value)]
+    width = max(len(key) for key, _ in lines)
+    for key, value in lines:
+        print(f"{key:<{width}}  {value}")
+    if found["card"] is not None:
+        print(f"\n{found['card'].read_text('utf-8').strip()}")
+
+
+def prior_evaluate(
+    names: list[str],
+    output: list[str] | None = None,
+    data: list[str] | None = None,
+    voxels: list[float] = [2.0, 1.0],  # noqa: B006 (never changed; what the help shows)
+    times: list[int] = [50, 100, 200, 400],  # noqa: B006
+    slices: int = 4,
+    baselines: list[str] = ["scaled-input", "wavelet", "total-variation"],  # noqa: B006
+    seed: int = 0,
+    pictures: str | None = None,
+    samples: str | None = None,
+    shape: tuple[int, int] | None = None,
+    steps: int = 50,
+    device: str = "auto",
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
+) -> None:
+    """Measure how well priors denoise slices, beside methods without training.
+
+    Parameters
+    ----------
+    names
+        Names of priors (mrrecon prior list), or folders.
+    output
+        Tables (.json with the full record, .csv, .md) and curves (.png) to write.
+    data
+        Files, folders or patterns of volumes that the priors were not trained on (default: the MNI152 template of the
+        package nilearn).
+    voxels
+        Voxel edges in mm.
+    times
+        Noise levels, as times of the linear DDPM schedule.
+    slices
+        Slices per volume and plane.
+    baselines
+        Some of scaled-input, wavelet, total-variation, bm3d (slow, needs the package bm3d); or the word none.
+    seed
+        Seed of phase, noise and samples.
+    pictures
+        PNG file for noisy, denoised and true slices at the first voxel size.
+    samples
+        PNG file for slices that the priors draw without any data (DDIM).
+    shape
+        Matrix of those samples, for example [96,112] (default: 192 x 224 mm at the first voxel size).
+    steps
+        Steps of DDIM.
+    device
+        Where the priors compute: auto (a GPU if there is one), cpu, cuda.
+    precision
+        Arithmetic of networks.
+    """
+    from mrrecon import evaluation
+    from mrrecon.reconstruction import versions
+
+    files = list(output or [])
+    _check(files, [p for p in (pictures, samples) if p is not None])
+    levels = evaluation.reference_levels(times)
+    priors = _load(names, device, precision)
+    without = evaluation.baselines([] if baselines == ["none"] else baselines)
+    without = [method for method in without if method.name not in priors]
+    methods = [*(evaluation.of_prior(prior, name) for name, (prior, _) in priors.items()), *without]
+    sources = _sources(data)
+    cases = evaluation.validation_slices(_volumes(sources), voxels, slices, seed)
+    total = len(methods) * len(levels) * len({case.voxel_size for case in cases})
+    report, close = _bar(total)
+    try:
+        rows = evaluation.compare(methods, cases, levels, seed, report)
+    finally:
+        close()
+    record = {
+        "policy": evaluation.POLICY,
+        "settings": {"seed": seed, "slices_per_plane": slices, "times": times, "voxel_sizes": voxels},
+        "data": [_file_record(path) for path in sources],
+        "volumes": list(dict.fromkeys(case.volume for case in cases)),
+        "levels": levels,
+        "priors": {name: description for name, (_, description) in priors.items()},
+        "baselines": {method.name: method.about for method in without},
+        "versions": versions(),
+    }
+    print(f"Denoising, complex PSNR in dB, {sum(len(c.slices) for c in cases)} slices\n\n{evaluation.markdown(rows)}")
+    for path in files:
+        if path.lower().endswith(CURVES):
+            evaluation.draw_curves(rows, path, dashed=[method.name for method in without])
+        else:
+            evaluation.write_tables(rows, record, path)
+    if pictures is not None:
+        first = [case for case in cases if case.voxel_size == cases[0].voxel_size]
+        evaluation.draw_denoised(methods, max(first, key=lambda case: case.plane), rows, pictures, seed)
+        files.append(pictures)
+    if samples is not None:
+        matrix = shape or tuple(round(edge / voxels[0]) for edge in SAMPLE_EDGES)
+        drawn = {name: _draw(prior, matrix, voxels[0], seed, steps) for name, (prior, _) in priors.items()}
+        evaluation.draw_samples(drawn, samples)
+        files.append(samples)
+    for path in files:
+        print(f"wrote {path}")
+    if data is None:
+        print(f"mrrecon: note: {TEMPLATE_NOTE}", file=sys.stderr)
+
+
+def _load(names: list[str], device: str, precision: str) -> dict[str, tuple[Any, dict[str, Any]]]:
+    """Priors by the name that they have in tables, each with its record."""
+    from mrrecon.priors import registry, storage
+
+    found: dict[str, tuple[Any, dict[str, Any]]] = {}
+    for given in names:
+        prior = registry.load(given, device=device, precision=precision)
+        folder = registry.describe(given)["folder"]
+        settings = _settings(prior)
+        if folder is not None:
+            settings["weights_sha256"] = storage.read_config(folder).get("weights_sha256")
+        settings.update(device=str(prior.device), precision=getattr(prior, "precision", "fp32"))
+        name = prior.name if prior.name not in found else given
+        if name in found:
+            raise DataError(f"The prior {given} is named twice; name it once.")
+        found[name] = (prior, settings)
+    return found
+
+
+def _settings(prior: Any) -> dict[str, Any]:
+    from mrrecon.priors.errors import PriorError
+
+    try:
+        return prior.config()
+    except PriorError:  # priors of functions have none
+        return {"class": type(prior).__name__}
+
+
+def _sources(data: list[str] | None) -> list[Path]:
+    from mrrecon.commands.demo import find_template
+    from mrrecon.training.volumes import find_volumes
+
+    return [find_template()] if data is None else find_volumes(data)
+
+
+def _volumes(sources: list[Path]) -> Any:
+    from mrrecon.training.volumes import read_volumes
+
+    return read_volumes(sources)
+
+
+def _draw(prior: Any, matrix: tuple[int, ...], edge: float, seed: int, steps: int) -> Any:
+    from mrrecon.priors.base import Condition
+    from mrrecon.priors.sampling import sample
+
+    return sample(prior, (SAMPLES, *matrix), seed, steps=steps, condition=Condition(voxel_size=(edge, edge)))
+
+
+def _check(tables: list[str], pictures: list[str]) -> None:
+    """Refuse outputs that could not be written, before the long work."""
+    from mrrecon.evaluation.tables import TABLES
+
+    for path in tables:
+        if not path.lower().endswith((*TABLES, CURVES)):
+            raise OutputError(f"{path}: results are written as {', '.join(TABLES)} or, curves, {CURVES}.")
+    for path in pictures:
+        if not path.lower().endswith(".png"):
+            raise OutputError(f"{path}: pictures are written as .png.")
+    for path in [*tables, *pictures]:
+        folder = Path(path).absolute().parent
+        if not folder.is_dir():
+            raise OutputError(f"The folder {folder} for {path} does not exist; create it with mkdir -p first.")
+
+
+def _bar(total: int) -> tuple[Callable[[str], None], Callable[[], None]]:
+    from tqdm.auto import tqdm
+
+    bar = tqdm(total=total, delay=2.0, leave=False, disable=None)
+    started = False
+
+    def report(what: str) -> None:
+        nonlocal started
+        bar.update(int(started))  # what is reported is only beginning
+        started = True
+        bar.set_description(what)
+
+    return report, bar.close
+
+
+def _file_record(path: Path) -> dict[str, str]:
+    with path.open("rb") as file:
+        return {"name": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def _voxels(found: Mapping[str, Any]) -> str:
+    sizes = found["voxel_sizes"]
+    if sizes is None:
+        return "?" if found["kind"] is None else "any"
+    low, high = sizes
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+
+def _count(number: int | None) -> str:
+    return "?" if number is None else f"{number:,}" if number < 10**6 else f"{number / 1e6:.2f} million"
+
+
+def _size(number: int | None) -> str:
+    from mrrecon.io.checks import size_text
+
+    return "?" if number is None else "none" if number == 0 else size_text(number)
+
+
+def _flat(key: str, value: Any) -> list[tuple[str, str]]:
+    """Nested settings as lines with dotted names."""
+    if isinstance(value, Mapping):
+        return [line for name, inner in value.items() for line in _flat(f"{key}.{name}", inner)]
+    if isinstance(value, list):
+        return [(key, ", ".join(v if isinstance(v, str) else json.dumps(v) for v in value) or "none")]
+    if isinstance(value, str) and "\n" in value:
+        return [(key, f"{value.strip().splitlines()[0]} …")]
+    return [(key, str(value))]

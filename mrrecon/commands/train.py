@@ -1,0 +1,95 @@
+"""``mrrecon train``: from volumes to a diffusion prior."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from mrrecon.errors import DataError
+
+__all__ = ["train"]
+
+INTERRUPTED = 130
+
+
+def train(
+    file: str,
+    output: list[str] | None = None,
+    steps: int | None = None,
+    minutes: float | None = None,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+) -> int:
+    """Train a diffusion prior on the slices of volumes, or go on where an earlier run stopped.
+
+    Parameters
+    ----------
+    file
+        YAML file of the settings; see examples/train_tiny_prior.yaml.
+    output
+        Folder for checkpoint, log and the prior itself (default: runs/NAME); what it has is gone on with.
+    steps
+        Number of steps, in place of the file's.
+    minutes
+        Stop after this time; the same command goes on.
+    device
+        Where to compute: auto (a GPU if there is one), cpu or cuda. Several GPUs: torchrun --nproc-per-node 4 -m
+        mrrecon train ...
+    """
+    from mrrecon.training.assembly import make_trainer
+    from mrrecon.training.config import TrainingConfig
+    from mrrecon.training.processes import joined
+
+    config = TrainingConfig.from_yaml(file, steps=steps)
+    if output is not None and len(output) != 1:
+        raise DataError(f"mrrecon train writes into one folder, got {len(output)}: {', '.join(output)}.")
+    if minutes is not None and not minutes > 0:
+        raise DataError(f"--minutes must be positive, got {minutes:g}.")
+    folder = Path(output[0] if output else f"runs/{config.name}")
+    with joined(device) as place:
+        first = place.rank == 0
+        trainer = make_trainer(config, folder, place)
+        if first:
+            data = trainer.data
+            print(
+                f"{config.name}: {sum(p.numel() for p in trainer.network.parameters()) / 1e6:.2f} million weights, "
+                f"{len(data['training'])} volumes, {len(data['validation'])} for validation, {place.describe()}"
+            )
+            if trainer.step:
+                print(f"going on after step {trainer.step} of {config.steps}")
+        stop_after = None if minutes is None else 60 * minutes
+        try:
+            entry = trainer.run(stop_after, _bar(config.name, trainer.step, config.steps) if first else None)
+        except KeyboardInterrupt:
+            if first:
+                print(
+                    f"mrrecon: stopped after step {trainer.step} of {config.steps} and saved; "
+                    "the same command goes on from there.",
+                    file=sys.stderr,
+                )
+            return INTERRUPTED
+        if first:
+            loss = f", loss {entry['loss']:.4f}" if "loss" in entry else ""
+            more = "" if trainer.step >= config.steps else "; the same command goes on from there"
+            print(f"step {trainer.step} of {config.steps}{loss}{more}")
+            print(f"wrote {folder / 'prior'}")
+    return 0
+
+
+def _bar(name: str, done: int, total: int) -> Callable[[int, Mapping[str, Any]], None]:
+    """Progress bar with the time left, loss and slices/s; in a file, a line every half minute."""
+    from tqdm.auto import tqdm
+
+    patience = 0.2 if sys.stderr.isatty() else 30.0
+    bar = tqdm(total=total, initial=done, desc=name, unit="step", mininterval=patience, leave=False)
+
+    def show(step: int, entry: Mapping[str, Any]) -> None:
+        if "loss" in entry:
+            shown = {"loss": f"{entry['loss']:.4f}", "slices/s": f"{entry['slices_per_second']:.0f}"}
+            bar.set_postfix(shown, refresh=False)
+        bar.update(step - bar.n)
+        if step >= total:
+            bar.close()
+
+    return show

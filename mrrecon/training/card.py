@@ -1,0 +1,151 @@
+"""Model cards: what a trained prior is, what it was trained on, how well it denoises, what it must not be used for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from mrrecon.priors.schedule import NoiseSchedule
+
+__all__ = ["model_card"]
+
+ROWS = 12  # of the validation table, at most
+
+TEXT = """# {name}
+
+A 2D diffusion model of complex MR slices: it says how a noisy slice would look without the noise. 3D reconstructions
+from undersampled k-space use it as their prior, slice by slice along all three axes.
+
+## How to load it
+
+```python
+from mrrecon import priors
+
+prior = priors.load("{name}")  # if packaged with mrrecon; else the path of this folder
+clean = prior.denoise(noisy, sigma=0.1)  # complex slices (B, H, W); bright tissue is about one
+```
+
+## Intended use and limits
+
+- For research on MR image reconstruction. It is not a medical device and nothing here may guide a diagnosis.
+- It was trained on voxels of {voxel_sizes}; at other voxel sizes it is out of its depth.
+- It knows the anatomies, contrasts and pathologies of its training data (below), which are few. What it has not seen it
+  may smooth away or replace by something likely: the more undersampled a scan, the more of the picture is the prior's.
+- Most training images are magnitude images with a made-up smooth phase; strong phase of another kind is unknown to it.
+- It sees one slice at a time and gives no measure of its own uncertainty.
+
+## Data
+
+{data}
+
+## Network
+
+{network}
+
+Weights are stored in half precision (fp16, {megabytes:.1f} MiB) and computed with in single precision or bfloat16. What
+is stored is the moving average of the weights.
+
+## Training
+
+{training}
+
+## Validation
+
+{validation}
+"""
+
+
+def model_card(config: Mapping[str, Any], parameters: int, entries: Iterable[Mapping[str, Any]] = ()) -> str:
+    """Text of the model card, Markdown.
+
+    Parameters
+    ----------
+    config
+        Of the prior, as :meth:`mrrecon.priors.DiffusionPrior.config` returns it; its ``training`` says how it was made.
+    parameters
+        Number of weights.
+    entries
+        Of the training's log; those with ``validation`` make the table.
+    """
+    record = config.get("training", {})
+    low, high = config.get("voxel_sizes") or (None, None)
+    sizes = "any size" if low is None else f"{low:g} mm" if low == high else f"{low:g} to {high:g} mm"
+    return TEXT.format(
+        name=config["name"],
+        voxel_sizes=sizes,
+        data=_data(record.get("data", {})),
+        network=_network(config, parameters),
+        megabytes=2 * parameters / 2**20,
+        training=_training(record),
+        validation=_validation(config, [e for e in entries if e.get("validation")]),
+    )
+
+
+def _data(data: Mapping[str, Any]) -> str:
+    parts = [str(data.get("sources") or "Sources and licences were not stated.").strip()]
+    for key, words in (("training", "Trained on"), ("validation", "Never trained on, used for the table below")):
+        names = data.get(key, [])
+        if names:
+            parts.append(f"{words} ({len(names)}): {', '.join(names)}.")
+    return "\n\n".join(parts)
+
+
+def _network(config: Mapping[str, Any], parameters: int) -> str:
+    rows = {"parameters": f"{parameters / 1e6:.2f} million", **config["network"], "predicts": config["target"]}
+    rows["noise schedule"] = ", ".join(f"{k} {v}" for k, v in config["schedule"].items())
+    rows["value of bright tissue in the network"] = f"{config['data_scale']:g}"
+    return _table(("setting", "value"), rows.items())
+
+
+def _training(record: Mapping[str, Any]) -> str:
+    if not record:
+        return "Not recorded."
+    settings = record.get("settings", {})
+    shown = ("slices", "learning_rate", "warmup", "weight_decay", "clip", "ema", "low_noise", "precision", "seed")
+    rows: dict[str, Any] = {
+        "steps": f"{record['steps']} of {settings.get('steps', '?')}",
+        "slices seen": record["slices"],
+        "hours": f"{record['seconds'] / 3600:.2f}",
+        "hardware": record["device"] + (f", {record['processes']} processes" if record["processes"] > 1 else ""),
+        "versions": ", ".join(f"{k} {v}" for k, v in record.get("versions", {}).items()),
+        "optimiser": "AdamW, linear warm-up, half-cosine decay",
+    }
+    rows.update({name: settings[name] for name in shown if name in settings})
+    if settings.get("start_from"):
+        rows["started from"] = settings["start_from"]
+    return _table(("", ""), rows.items())
+
+
+def _validation(config: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> str:
+    if not entries:
+        return "None was measured during the training."
+    names = list(dict.fromkeys(name for entry in entries for name in entry["validation"]))
+    last = len(entries) - 1
+    rows = min(ROWS, len(entries))
+    chosen = sorted({round(i * last / max(1, rows - 1)) for i in range(rows)} | {last})
+    table = _table(
+        ("step", *names),
+        ([entries[i]["step"], *(_decibel(entries[i]["validation"].get(n)) for n in names)] for i in chosen),
+    )
+    schedule = NoiseSchedule(**config["schedule"])
+    levels = ", ".join(f"{schedule.noise_level(t) / config['data_scale']:.3f} at t = {t}" for t in (50, 100, 200, 400))
+    return (
+        "Denoising of validation slices, complex PSNR in dB, one being the level of bright tissue. The noise has this "
+        f"standard deviation per real component: {levels}.\n\n{table}"
+    )
+
+
+def _decibel(value: Any) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    lines = [list(map(str, head)), *([_cell(cell) for cell in row] for row in rows)]
+    lines.insert(1, ["---"] * len(lines[0]))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {_cell(v)}" for k, v in value.items())
+    return str(value).replace("|", "/")

@@ -1,0 +1,220 @@
+"""Training volumes: images or fully sampled scans, brought to the signal scale that the solvers work at."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mrrecon.acquisition import Acquisition
+from mrrecon.errors import DataError, FileFormatError, ShapeError
+
+__all__ = ["TrainingVolume", "allowed_planes", "find_volumes", "read_volumes"]
+
+THICK_EDGE = 2.0  # mm; a longer edge, also THICK_RATIO times the others, is the distance of separate 2D slices
+THICK_RATIO = 1.5
+LEAST_SAMPLED = 2 / 3  # of k-space, without gaps: an ellipse with partial Fourier, not a reduced resolution
+IMAGES = (".nii", ".nii.gz", ".mgz")
+SCANS = (".h5", ".hdf5", ".mrd", ".cfl", ".dat")
+
+Source = str | os.PathLike[str]
+Voxel = tuple[float, float, float]
+
+
+def allowed_planes(voxel_size: Voxel) -> tuple[int, ...]:
+    """Axes along which a volume may be cut into slices: all three, or one if it is a stack of thick 2D slices.
+
+    Thick means that the longest voxel edge is above 2 mm and above 1.5 times both other edges.
+
+    >>> allowed_planes((1.0, 1.0, 1.0)), allowed_planes((0.9, 0.9, 5.5)), allowed_planes((2.0, 2.0, 2.0))
+    ((0, 1, 2), (2,), (0, 1, 2))
+    """
+    order = np.argsort(voxel_size)
+    longest, next_longest = voxel_size[order[2]], voxel_size[order[1]]
+    thick = longest > THICK_EDGE and longest > THICK_RATIO * next_longest
+    return (int(order[2]),) if thick else (0, 1, 2)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingVolume:
+    """An image at unit signal scale: bright tissue is about one.
+
+    Parameters
+    ----------
+    image
+        ``(x, y, z)``, float32 (a magnitude image, without phase) or complex64.
+    voxel_size
+        Voxel edges along (x, y, z), mm.
+    name
+        Unique within a data set.
+    subject
+        Who was scanned, where known: subjects of validation volumes must not be trained on.
+    level
+        What the image was divided by.
+    source
+        Name of the file it came from.
+    """
+
+    image: np.ndarray
+    voxel_size: Voxel
+    name: str
+    subject: str = ""
+    level: float = 1.0
+    source: str = ""
+
+    @classmethod
+    def from_image(
+        cls, image: Any, voxel_size: Voxel, name: str, subject: str = "", source: str = ""
+    ) -> TrainingVolume:
+        """Scale an image ``(x, y, z)``, real or complex, as the solvers scale a scan.
+
+        The image is divided by the level that :func:`mrrecon.solvers.scaling.signal_scale` finds in its fully
+        sampled k-space, seen as the scan of one coil: what a prior is trained on and what it meets at
+        reconstruction have one scale.
+
+        Raises
+        ------
+        ShapeError, DataError
+            If it is not a volume, or has NaN or Inf, or no signal, or the voxel size is not usable.
+        """
+        from mrrecon.operators.fourier import fft
+        from mrrecon.solvers.scaling import signal_scale
+
+        image = np.asarray(image)
+        if image.ndim != 3 or min(image.shape) < 2:
+            raise ShapeError(f"{name} has shape {image.shape}; a training volume has the three axes (x, y, z).")
+        if image.dtype.kind not in "biufc":
+            raise DataError(f"{name} must hold numbers, got dtype {image.dtype}.")
+        image = image.astype(np.complex64 if image.dtype.kind == "c" else np.float32)
+        bad = int(image.size - np.isfinite(image).sum())
+        if bad:
+            raise DataError(f"{name} has {bad} NaN or Inf voxels; replace them (numpy.nan_to_num) before training.")
+        edges = tuple(float(v) for v in voxel_size)
+        if len(edges) != 3 or not all(np.isfinite(v) and v > 0 for v in edges):
+            raise DataError(f"{name} must have three positive voxel edges in mm, got {voxel_size!r}.")
+        if not image.any():
+            raise DataError(f"{name} is zero everywhere: there is nothing to train on.")
+        kspace = fft(image.astype(np.complex64), axes=(0, 1, 2))[None]
+        level = signal_scale(kspace, np.ones(image.shape[1:], bool)).level
+        return cls(image / np.float32(level), (edges[0], edges[1], edges[2]), name, subject, level, source)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Matrix size (x, y, z)."""
+        x, y, z = self.image.shape
+        return x, y, z
+
+    @property
+    def is_complex(self) -> bool:
+        """Whether the image has a phase of its own."""
+        return self.image.dtype.kind == "c"
+
+    def slab(self, axis: int, start: int, stop: int) -> np.ndarray:
+        """Slices `start` to `stop` perpendicular to `axis`, ``(slices, h, w)``, the other axes in their order."""
+        return np.moveaxis(self.image[(slice(None),) * axis + (slice(start, stop),)], axis, 0)
+
+
+def find_volumes(sources: Source | Sequence[Source]) -> list[Path]:
+    """Files named by paths, folders (the volumes directly inside) or patterns such as ``"scans/*.nii.gz"``.
+
+    Raises
+    ------
+    FileFormatError
+        If one of the sources names no file.
+    """
+    found: list[Path] = []
+    for source in [sources] if isinstance(sources, (str, os.PathLike)) else sources:
+        path = Path(source)
+        if path.is_dir():
+            files = sorted(p for p in path.iterdir() if p.name.lower().endswith(IMAGES + SCANS) and p.is_file())
+        else:
+            files = [path] if path.exists() else sorted(Path(p) for p in glob.glob(os.fspath(source)))
+        if not files:
+            where = "the folder holds none" if path.is_dir() else "no such file, folder or pattern"
+            raise FileFormatError(f"No training volumes in {source}: {where}; give {', '.join(IMAGES + SCANS)} files.")
+        found += [f for f in files if f not in found]
+    return found
+
+
+def read_volumes(sources: Source | Sequence[Source]) -> Iterator[TrainingVolume]:
+    """Read training volumes one after the other.
+
+    NIfTI files are magnitude images. Reconstructions in mrrecon's HDF5 are complex images. Any k-space file that
+    :func:`mrrecon.read` knows must be fully sampled; its coils are combined with the maps it has, else with
+    calibrated ones (the minimum-variance unbiased estimate), and the phase is kept.
+
+    Parameters
+    ----------
+    sources
+        As in :func:`find_volumes`.
+
+    Raises
+    ------
+    FileFormatError, DataError
+        If there are no files, or one is not a volume, has NaN, or holds undersampled k-space.
+    """
+    files = find_volumes(sources)
+    names = [_stem(path) for path in files]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"Two training files are called {twice!r}; rename one, so that volumes can be told apart.")
+    return (_read(path, name) for path, name in zip(files, names, strict=True))
+
+
+def _stem(path: Path) -> str:
+    name = path.name
+    suffix = next((s for s in sorted(IMAGES + SCANS, key=len, reverse=True) if name.lower().endswith(s)), path.suffix)
+    return name.removesuffix(name[len(name) - len(suffix) :]) if suffix else name
+
+
+def _read(path: Path, name: str) -> TrainingVolume:
+    from mrrecon import io
+    from mrrecon.io import mrrecon_h5, nifti
+    from mrrecon.io.checks import require_input
+
+    require_input(path)
+    image: Any
+    if path.name.lower().endswith(IMAGES):
+        image, voxel_size, _ = nifti.read_volume(path)
+    elif _holds_reconstruction(path):
+        result = mrrecon_h5.read_reconstruction(path)
+        image, voxel_size = result.volume, result.voxel_size
+    else:
+        scan = io.read(path)
+        image, voxel_size = _combined(scan, path), scan.voxel_size
+    return TrainingVolume.from_image(image, voxel_size, name, source=path.name)
+
+
+def _holds_reconstruction(path: Path) -> bool:
+    from mrrecon.io import mrrecon_h5
+    from mrrecon.io.hdf5 import open_if_hdf5
+
+    if not mrrecon_h5.can_read(path):
+        return False
+    with open_if_hdf5(path) as file:
+        return "volume" in file
+
+
+def _combined(scan: Acquisition, path: Path) -> np.ndarray:
+    from mrrecon.solvers.zero_filled import ZeroFilled
+
+    if not _has_no_gaps(scan.mask):
+        raise DataError(
+            f"{path} is undersampled (R = {scan.acceleration:.2f}); a prior is trained on fully sampled scans, "
+            "so reconstruct it first (mrrecon recon) or leave it out."
+        )
+    return ZeroFilled()(scan if scan.maps is not None else scan.calibrate()).volume
+
+
+def _has_no_gaps(mask: np.ndarray) -> bool:
+    """Whether the mask is one block without gaps along any line, corners or one side missing at most."""
+    for axis in range(mask.ndim):
+        edges = np.abs(np.diff(mask.astype(np.int8), axis=axis, prepend=0, append=0)).sum(axis=axis)
+        if edges.max() > 2:
+            return False
+    return bool(mask.mean() >= LEAST_SAMPLED)
