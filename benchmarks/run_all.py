@@ -24,6 +24,8 @@ SCRIPTS = (
     ("cg_sense",),
     ("l1_wavelet",),
     ("knee_memory",),
+    ("prior_speed",),
+    ("denoising",),
 )
 
 
@@ -66,6 +68,23 @@ def _masks(r: dict[str, Any]) -> str:
     )
 
 
+def _prior_speed(r: dict[str, Any]) -> str:
+    speed, faster = r["slices_per_second"], r["times_faster_than_diffusers"]
+    peer = "" if faster is None else f"; {faster:.1f}× faster than a diffusers U-Net of as many weights"
+    return (
+        f"{speed['bf16']:.0f} slices/s in bf16, {speed['fp32']:.0f} in fp32{peer}; bf16 changes the predicted noise by "
+        f"{100 * r['bf16_error']['50']:.1f} % at t = 50, {100 * r['bf16_error']['0']:.1f} % at t = 0"
+    )
+
+
+def _denoising(r: dict[str, Any]) -> str:
+    said = []
+    for size in ("2 mm", "1 mm"):
+        gains = r["gain_over_bm3d"]["brain-diverse"][size]
+        said.append(f"{size}: " + " / ".join(f"{gain:+.1f}" for gain in gains.values()))
+    return f"{'; '.join(said)} dB at t = {' / '.join(r['levels'])}"
+
+
 ROWS: dict[str, tuple[str, str, Callable[[dict[str, Any]], str]]] = {  # result -> work, bar, how to say it
     "normal_operator": ("Normal operator, 128×160×160, 8 coils", "12×, 1.8×", _normal),
     "cg_sense": ("CG-SENSE, 15 iterations, whole process, same size", "4×, 1e-3", _cg),
@@ -73,6 +92,8 @@ ROWS: dict[str, tuple[str, str, Callable[[dict[str, Any]], str]]] = {  # result 
     "l1_wavelet": ("L1-wavelet to convergence, whole process, 128×160×160", "4×, −0.05 dB", _l1),
     "knee_memory": ("Calibrate + CG-SENSE, 256×320×320, 8 coils", "12 GiB", _knee),
     "masks": ("Poisson-disc masks, ten shapes and accelerations", "within 1 %", _masks),
+    "prior_speed": ("`brain-small` on slices of 112×112", "25 slices/s, 1 %", _prior_speed),
+    "denoising": ("Denoising by `brain-diverse` beside BM3D at its best strength", "+2 dB", _denoising),
 }
 
 
