@@ -8,7 +8,7 @@ SOURCES := mrrecon operators priors benchmarks examples tests setup.py
 .PHONY: help demo test check format bench clean
 
 help:
-	@echo "make demo    set up .venv and reconstruct a real head with every classical method (results in demo_output/)"
+	@echo "make demo    set up .venv and reconstruct a real head, with a diffusion prior too (results in demo_output/)"
 	@echo "make test    set up .venv and run the tests (ARGS='-k espirit' to choose)"
 	@echo "make check   lint, format check and type check"
 	@echo "make format  rewrite the sources in the project's format"

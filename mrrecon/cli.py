@@ -26,8 +26,10 @@ COMMANDS = {  # command -> what it does, in the order of the help
     "calibrate": "Estimate coil sensitivity maps (ESPIRiT).",
     "prior": "List priors, show one, or measure how well they denoise.",
     "train": "Train a diffusion prior on your own volumes.",
+    "bench": "Run a study: a grid of files, accelerations, solvers and priors.",
+    "report": "Make tables and pictures of a study.",
     "check": "Test this installation: backends, adjointness, CPU/GPU parity.",
-    "demo": "Simulate and reconstruct a real head with every classical method.",
+    "demo": "Simulate and reconstruct a real head, without and with a diffusion prior.",
 }
 ACTIONS = {  # command -> action -> what it does; functions COMMAND_ACTION in the command's module
     "prior": {
@@ -37,7 +39,7 @@ ACTIONS = {  # command -> action -> what it does; functions COMMAND_ACTION in th
     },
 }
 DEFAULT_SOLVER = "cg-sense"
-WITHOUT_OUTPUT = {"check", "demo", "train", "prior_evaluate"}  # commands whose --output may be left out
+WITHOUT_OUTPUT = {"bench", "check", "demo", "prior_evaluate", "report", "train"}  # where --output may be left out
 
 
 def _command(name: str, action: str | None = None) -> Callable[..., Any]:
@@ -51,6 +53,23 @@ def _class_paths() -> dict[str, str]:
 
     classes = {name: solvers.get(name) for name in solvers.names()}
     return {name: f"{solver.__module__}.{solver.__qualname__}" for name, solver in classes.items()}
+
+
+def _spell_out_options(arguments: list[str], chosen: str | None) -> list[str]:
+    """Let ``--time-budget`` mean ``--time_budget``, and ``--resume`` alone ``--resume=true``."""
+    flags: set[str] = set()
+    if chosen in COMMANDS and chosen not in ACTIONS:
+        parameters = inspect.signature(_command(chosen), eval_str=True).parameters.items()
+        flags = {f"--{name}" for name, parameter in parameters if parameter.annotation is bool}
+    spelled = []
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        option, equals, value = argument.partition("=")
+        if option.startswith("--"):
+            option = "--" + option[2:].replace("-", "_")
+        if option in flags and not equals and following not in ("true", "false"):
+            equals, value = "=", "true"
+        spelled.append(option + equals + value)
+    return spelled
 
 
 def _spell_out_solver(arguments: list[str], paths: dict[str, str]) -> list[str]:
@@ -130,7 +149,7 @@ def _add_arguments(parser: Any, function: Callable[..., Any]) -> None:
             type=str,
             nargs="+",
             required=function.__name__ not in WITHOUT_OUTPUT,
-            help="Files to write; the suffix chooses the format.",
+            help=helps.get("output"),
         )
     lists = {name: _item_type(p.annotation) for name, p in parameters.items() if name != "output"}
     lists = {name: item for name, item in lists.items() if item is not None}
@@ -183,7 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         solver_paths = _class_paths() if chosen == "recon" else {}
         parser = _parser(chosen, solver_paths)
-        settings = parser.parse_args(_spell_out_solver(given, solver_paths))
+        settings = parser.parse_args(_spell_out_solver(_spell_out_options(given, chosen), solver_paths))
         try:
             settings = getattr(parser, "instantiate", parser.instantiate_classes)(settings)
         except ValueError as error:  # a setting that a solver refuses

@@ -50,8 +50,14 @@ class Reconstruction:
         One mapping per iteration (iteration, residual, ... ), oldest first.
     seconds
         Wall time of the solver.
+    extras
+        Further volumes ``(x, y, z)`` on the same grid by name, real (``float32``) or complex (``complex64``), which the
+        solver found beside the image: ``"prior_influence"``, the part of the image that the data do not determine;
+        ``"deviation"``, the standard deviation over posterior samples, per real component.
     metrics
-        Numbers from :func:`mrrecon.metrics.evaluate`, each with its policy, when a reference was at hand.
+        ``"chi_squared"``, how well the image explains the data, where the solver knows it (see ``chi_squared`` of
+        :class:`mrrecon.solvers.problem.Problem`); and numbers from :func:`mrrecon.metrics.evaluate`, with their policy,
+        when a reference was at hand.
     provenance
         The steps of the acquisition.
     versions
@@ -67,6 +73,7 @@ class Reconstruction:
     acceleration: float = 1.0
     history: Sequence[Mapping[str, float]] = ()
     seconds: float = 0.0
+    extras: Mapping[str, np.ndarray] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     provenance: tuple[Step, ...] = ()
     versions: Mapping[str, str] = field(default_factory=versions)
@@ -77,9 +84,9 @@ class Reconstruction:
             raise ShapeError(f"volume must have the three axes (x, y, z), got shape {volume.shape}.")
         if volume.dtype.kind not in "fc":
             raise DataError(f"volume must be floating point or complex, got dtype {volume.dtype}.")
-        volume = volume.astype(np.complex64, copy=False).view()
-        volume.flags.writeable = False
-        object.__setattr__(self, "volume", volume)
+        object.__setattr__(self, "volume", _read_only(volume, np.complex64))
+        extras = {name: _checked_extra(extra, name, volume.shape) for name, extra in self.extras.items()}
+        object.__setattr__(self, "extras", extras)
 
     @classmethod
     def from_solver(
@@ -127,3 +134,22 @@ class Reconstruction:
     def __repr__(self) -> str:
         x, y, z = self.volume.shape
         return f"Reconstruction({self.solver}, {x}x{y}x{z}, R={self.acceleration:.2f}, {self.seconds:.1f} s)"
+
+
+def _checked_extra(values: Any, name: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """One of the volumes beside the image, or an error that names it."""
+    if not (isinstance(name, str) and name.replace("-", "_").isidentifier()):
+        raise DataError(f"The names of extras must be words of letters, digits and hyphens, got {name!r}.")
+    extra = to_numpy(values)
+    if extra.shape != shape:
+        raise ShapeError(f"The extra {name!r} has shape {extra.shape}, expected that of the volume, {shape}.")
+    if extra.dtype.kind not in "fc":
+        raise DataError(f"The extra {name!r} must be floating point or complex, got dtype {extra.dtype}.")
+    return _read_only(extra, np.complex64 if extra.dtype.kind == "c" else np.float32)
+
+
+def _read_only(array: np.ndarray, dtype: Any) -> np.ndarray:
+    """View, or converted copy, that cannot be written to."""
+    view = array.astype(dtype, copy=False).view()
+    view.flags.writeable = False
+    return view

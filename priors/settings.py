@@ -7,6 +7,7 @@ import inspect
 import types
 import typing
 from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass
 from typing import Any
 
 __all__ = ["settings_of", "settings_problem"]
@@ -46,7 +47,8 @@ def settings_problem(made_by: type, settings: Mapping[str, Any]) -> str | None:
     for name, parameter in known.items():
         if name not in settings and parameter.default is inspect.Parameter.empty:
             return f"{made_by.__name__} needs the setting {name!r}"
-    hints = typing.get_type_hints(made_by.__init__)  # type: ignore[misc]
+    # of a dataclass, the hints of each base are spelled with the names of its own module
+    hints = typing.get_type_hints(made_by if is_dataclass(made_by) else made_by.__init__)  # type: ignore[misc]
     for name, value in settings.items():
         if name in hints and not _fits(value, hints[name]):
             return f"the setting {name!r} of {made_by.__name__} must be {_spell(hints[name])}, got {_short(value)}"

@@ -41,3 +41,10 @@ def test_train_tiny_prior(tmp_path):
     assert denoised > noisy + 1.1  # a network of zeros, which only shrinks the slice, gains 0.5 dB; all 1200 steps 8 dB
     assert (tmp_path / "tiny_prior" / "denoised.png").is_file()
     assert "ICBM 152" in (tmp_path / "tiny_prior" / "run" / "prior" / "README.md").read_text()
+
+
+def test_priors(tmp_path):
+    printed = run("priors.py", tmp_path / "priors.png", cwd=tmp_path)
+    psnr = {name: float(number) for name, number in re.findall(r"([\w-]+) +PSNR +([\d.-]+) dB", printed)}
+    assert psnr["brain-diverse"] > psnr["wavelet"] > psnr["noisy"] and psnr["mine"] != psnr["noisy"]
+    assert "brain-infinite" in printed and (tmp_path / "priors.png").stat().st_size > 10_000

@@ -35,7 +35,7 @@ def median_seconds(device: torch.device, function: Callable[[], Any]) -> float:
 
 
 def peak_flops(device: torch.device) -> float:
-    """Floating-point operations per second of a large matrix product: in bf16, on a CPU in fp32 where that is faster."""
+    """Floating-point operations per second of a large matrix product in bf16; on a CPU in fp32 where that is faster."""
     side = SIDE[device.type]
 
     def speed(dtype: torch.dtype) -> float:

@@ -1,4 +1,4 @@
-"""``mrrecon demo``: a real head, an accelerated scan of it, and every classical reconstruction of that scan."""
+"""``mrrecon demo``: a real head, an accelerated scan of it, and that scan reconstructed without and with a prior."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["demo", "find_template"]
 
 # The MNI152 1 mm T1 template that the PyPI package nilearn carries (found without importing nilearn).
 TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
-METHODS = ("zero-filled", "cg-sense", "l1-wavelet", "tv")
+METHODS = ("zero-filled", "cg-sense", "l1-wavelet", "tv", "variational")
 
 
 def demo(output: list[str] | None = None, accel: float = 8.0, voxel: float = 2.0, seed: int = 0) -> None:
-    """Simulate an 8-coil 3D scan of a real head and reconstruct it with every classical method.
+    """Simulate an 8-coil 3D scan of a real head and reconstruct it, without and with a diffusion prior.
 
     Parameters
     ----------

@@ -2,7 +2,8 @@
 
 Layout (version 1). Attributes ``format = "mrrecon"``, ``version``, ``kind``; an acquisition has the datasets
 ``kspace`` (complex64; chunks of one coil and a few x positions, so that a slab is read without the rest),
-``mask`` and, where known, ``maps``, ``noise_covariance``, ``reference``; a reconstruction has ``volume``.
+``mask`` and, where known, ``maps``, ``noise_covariance``, ``reference``; a reconstruction has ``volume`` and, where
+the solver found more than an image, the group ``extras`` with further volumes (float32 or complex64) by name.
 Both have ``affine`` and the dataset ``record``, one JSON text with everything else.
 
 Compression is LZF without byte shuffle. On 64 MiB of noisy k-space at R = 4 (8x64x128x128) it wrote in 0.31
@@ -94,7 +95,10 @@ def write(thing: Acquisition | Reconstruction, path: Path) -> Path:
         record: dict[str, Any] = {"voxel_size": thing.voxel_size, "provenance": steps}
         if isinstance(thing, Reconstruction):
             file.attrs["kind"] = np.bytes_("reconstruction")
-            file.create_dataset("volume", data=thing.volume, chunks=True, **_FILTERS)
+            volumes = {"volume": thing.volume, **{f"extras/{name}": extra for name, extra in thing.extras.items()}}
+            for name, volume in volumes.items():
+                file.create_dataset(name, data=volume, chunks=True, **_FILTERS)
+                check()
             for name in ("solver", "settings", "scale", "acceleration", "seconds", "metrics", "versions"):
                 record[name] = getattr(thing, name)
             record["history"] = list(thing.history)
@@ -214,15 +218,28 @@ def read_reconstruction(path: str | Path) -> Reconstruction:
             raise FileFormatError(f"{path} is not a mrrecon HDF5 file; Reconstruction.load reads what .save wrote.")
         record = _open_record(file, path, "reconstruction")
         volume = require_dataset(file, "volume", path, (3,), "(x, y, z)")
-        require_memory(array_bytes(volume.shape, volume.dtype.itemsize), f"The volume of {path}")
+        extras = _extras(file, path)
+        size = sum(array_bytes(stored.shape, stored.dtype.itemsize) for stored in (volume, *extras.values()))
+        require_memory(size, f"The volume of {path}")
         fields = ("solver", "settings", "scale", "acceleration", "seconds", "metrics", "versions", "history")
         return Reconstruction(
             volume=volume[()],
+            extras={name: stored[()] for name, stored in extras.items()},
             voxel_size=tuple(record["voxel_size"]),
             affine=require_dataset(file, "affine", path, (2,), "4x4 matrix")[()],
             provenance=_steps(record),
             **{name: record[name] for name in fields},
         )
+
+
+def _extras(file: h5py.File, path: Path) -> dict[str, h5py.Dataset]:
+    """Datasets of the further volumes by name; files from before there were any have none."""
+    if "extras" not in file:
+        return {}
+    group = file["extras"]
+    if not isinstance(group, h5py.Group):
+        raise FileFormatError(f"{path}: 'extras' is not a group of volumes; the file is damaged.")
+    return {name: require_dataset(file, f"extras/{name}", path, (3,), "(x, y, z)") for name in group}
 
 
 FORMAT = Format("mrrecon", "mrrecon HDF5", (".h5", ".hdf5"), can_read, read, write)

@@ -2,7 +2,7 @@
 
 >>> from mrrecon import solvers
 >>> solvers.names()
-['zero-filled', 'cg-sense', 'l1-wavelet', 'tv']
+['zero-filled', 'cg-sense', 'l1-wavelet', 'tv', 'variational', 'dds', 'tpdm', 'diffusion-mbir', 'dps']
 >>> solvers.get("cg-sense")(max_iter=10)  # doctest: +SKIP
 CGSense(lam=None, max_iter=10, tolerance=0.001)
 
@@ -20,15 +20,27 @@ _METHODS = {  # name on the command line -> class
     "cg-sense": "CGSense",
     "l1-wavelet": "L1Wavelet",
     "tv": "TotalVariation",
+    "variational": "Variational",
+    "dds": "DDS",
+    "tpdm": "TPDM",
+    "diffusion-mbir": "DiffusionMBIR",
+    "dps": "DPS",
 }
 _HOME = {  # public name -> module that defines it
     "CGSense": "cg_sense",
+    "DDS": "dds",
+    "DPS": "dps",
+    "DiffusionMBIR": "diffusion_mbir",
     "L1Wavelet": "l1_wavelet",
     "Solver": "base",
     "Status": "base",
+    "TPDM": "dds",
     "TotalVariation": "tv",
+    "Variational": "variational",
+    "Tuned": "tuning",
     "ZeroFilled": "zero_filled",
     "progress": "progress_bar",
+    "tune": "tuning",
 }
 
 __all__ = [*_HOME, "get", "names"]

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import numpy as np
-
-from mrrecon.operators.linalg import cg_direction, cg_update, real_dot
-from mrrecon.solvers.iterative import Iteration, IterativeSolver
+from mrrecon.solvers.conjugate_gradients import conjugate_gradients
+from mrrecon.solvers.iterative import Iteration, IterativeSolver, Start
 from mrrecon.solvers.problem import Problem
 
 __all__ = ["CGSense"]
@@ -50,31 +47,6 @@ class CGSense(IterativeSolver):
         """See :class:`~mrrecon.solvers.iterative.IterativeSolver`."""
         return DEFAULT_LAM * problem.noise / problem.power**0.5
 
-    def iterations(self, problem: Problem, lam: float, image: Any, warm: bool) -> Iterator[Iteration]:
+    def iterations(self, problem: Problem, lam: float, start: Start) -> Iterator[Iteration]:
         """See :class:`~mrrecon.solvers.iterative.IterativeSolver`."""
-        return _conjugate_gradients(problem, lam * problem.lipschitz, image, warm)
-
-
-def _conjugate_gradients(problem: Problem, ridge: float, x: Any, warm: bool) -> Iterator[Iteration]:
-    """Solve ``(A^H A + ridge) x = A^H y`` in place, from `x`.
-
-    References
-    ----------
-    Hestenes, Stiefel 1952, J Res Nat Bur Stand 49:409, section 3.
-    """
-    b = problem.backprojection
-    size = math.sqrt(real_dot(b, b))
-    r = b.copy()
-    if warm:
-        r -= problem.encoding.normal(x) + np.float32(ridge) * x
-    p, q = r.copy(), r * 0
-    energy = real_dot(r, r)
-    while energy > 0:
-        _, curvature = problem.encoding.normal_energy(p, out=q, ridge=ridge)
-        alpha = energy / curvature
-        if not (math.isfinite(alpha) and math.isfinite(energy)):
-            yield Iteration(x, math.nan)
-            return
-        before, energy = energy, cg_update(x, r, p, q, alpha)
-        yield Iteration(x, math.sqrt(energy) / size)
-        cg_direction(p, r, energy / before)
+        return conjugate_gradients(problem, lam * problem.lipschitz, problem.backprojection, start.image, start.warm)

@@ -7,22 +7,25 @@ import signal
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mrrecon.solvers.base import Callback, Solver, Status
+from mrrecon.solvers.checkpoint import Checkpoint, Saved
 from mrrecon.solvers.problem import Problem, pose
 
 if TYPE_CHECKING:
+    import os
+
     import numpy as np
 
     from mrrecon.acquisition import Acquisition
     from mrrecon.reconstruction import Reconstruction
 
-__all__ = ["Iteration", "IterativeSolver", "Outcome", "iterate"]
+__all__ = ["Iteration", "IterativeSolver", "Outcome", "Start", "iterate"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class IterativeSolver(Solver):
         """Return the value of `lam` for this problem when none is given."""
 
     @abstractmethod
-    def iterations(self, problem: Problem, lam: float, image: Any, warm: bool) -> Iterator[Iteration]:
+    def iterations(self, problem: Problem, lam: float, start: Start) -> Iterator[Iteration]:
         """Yield the iterates, for ever or until solved.
 
         Parameters
@@ -70,14 +73,25 @@ class IterativeSolver(Solver):
             What to solve, at unit signal scale.
         lam
             Strength.
-        image
-            First iterate; may be overwritten.
-        warm
-            Whether it is anything but zero.
+        start
+            First iterate, and what is known of iterations before it.
         """
 
+    def settings(self) -> dict[str, Any]:
+        """All settings, JSON-able, for the record."""
+        return asdict(self)
+
+    @property
+    def total(self) -> int:
+        """Most iterations that :meth:`iterations` is asked for."""
+        return self.max_iter
+
     def __call__(
-        self, acquisition: Acquisition, callback: Callback | None = None, initial: Any = None
+        self,
+        acquisition: Acquisition,
+        callback: Callback | None = None,
+        initial: Any = None,
+        checkpoint: str | os.PathLike[str] | None = None,
     ) -> Reconstruction:
         """Reconstruct; see :class:`~mrrecon.solvers.base.Solver`.
 
@@ -89,17 +103,33 @@ class IterativeSolver(Solver):
             Called after each iteration; the class says what its residual is.
         initial
             Volume ``(x, y, z)``, or a reconstruction, to start from (warm start).
+        checkpoint
+            File that keeps, once a minute and when it is stopped, how far the run is; if it is there, the run goes on
+            from it. It is removed at the end. Variational reconstruction with the proximal or the gradient optimiser
+            goes on exactly, samplers with the sample that was being drawn, other methods as from a warm start.
+
+        Raises
+        ------
+        DataError
+            If the checkpoint is of another scan or of other settings.
+        FileFormatError
+            If it cannot be read.
         """
         from mrrecon.reconstruction import Reconstruction
 
         began = time.perf_counter()
         problem = pose(acquisition, self.name)
         lam = self.default_strength(problem) if self.lam is None else self.lam
-        image = problem.start(initial)
-        steps = self.iterations(problem, lam, image, initial is not None)
-        end = iterate(steps, image, self.max_iter, self.tolerance, callback, problem.volume)
+        keeper = None if checkpoint is None else Checkpoint(checkpoint, problem.fingerprint(self.name, self.settings()))
+        saved = None if keeper is None else keeper.load()
+        if saved is None:
+            start = Start(problem.start(initial), initial is not None)
+        else:
+            start = Start(problem.on_device(saved.image), True, saved.done, saved.carried)
+        steps = self.iterations(problem, lam, start)
+        end = iterate(steps, start.image, self.total, self.tolerance, callback, problem.volume, keeper, saved)
         settings = {
-            **asdict(self),
+            **self.settings(),
             "lam": lam,
             "noise": problem.noise,
             "warm_start": initial is not None,
@@ -111,26 +141,71 @@ class IterativeSolver(Solver):
             self.name,
             settings,
             scale=problem.scale,
+            extras=end.extras,
             history=end.history,
+            metrics={"chi_squared": problem.chi_squared(end.image)},
             seconds=time.perf_counter() - began,
         )
 
 
 @dataclass(frozen=True)
+class Start:
+    """Where a method begins.
+
+    Parameters
+    ----------
+    image
+        First iterate, the method's to overwrite.
+    warm
+        Whether it is anything but zero.
+    done
+        Number of iterations of an earlier run that it comes from.
+    carried
+        What :attr:`Iteration.carry` gave then, NumPy.
+    """
+
+    image: Any
+    warm: bool = False
+    done: int = 0
+    carried: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Iteration:
-    """What a method yields after each iteration: its iterate, and how far it is."""
+    """What a method yields after each iteration.
+
+    Parameters
+    ----------
+    image
+        Its iterate.
+    residual
+        How far it is.
+    more
+        What else the history should say.
+    carry
+        Call it for the arrays that the method needs beside the image to go on exactly, by name; None where it cannot be
+        gone on with from here.
+    extras
+        Call it for further volumes of the result by name, as the caller gets them: NumPy ``(x, y, z)``, in the scale
+        of the data where they have the unit of the image (:meth:`Problem.volume`). It is called once, for the last
+        iterate, before the method goes on.
+    """
 
     image: Any
     residual: float
+    more: Mapping[str, float] = field(default_factory=dict)
+    carry: Callable[[], Mapping[str, Any] | None] = dict
+    extras: Callable[[], Mapping[str, np.ndarray]] = dict
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Where the loop ended: the last good iterate, one record an iteration, and why it stopped."""
+    """Where the loop ended: the last good iterate with its extras, one record an iteration, and why it stopped."""
 
     image: Any
     history: list[dict[str, float]]
     stopped: str
+    extras: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def iterate(
@@ -140,6 +215,8 @@ def iterate(
     tolerance: float,
     callback: Callback | None,
     to_volume: Callable[[Any], np.ndarray],
+    keeper: Checkpoint | None = None,
+    saved: Saved | None = None,
 ) -> Outcome:
     """Run a method to its end: count, watch for convergence, report, and keep the best if it goes wrong.
 
@@ -160,18 +237,26 @@ def iterate(
         See :class:`Solver`.
     to_volume
         Turns an iterate into the volume that the caller gets.
+    keeper
+        Keeps how far the run is.
+    saved
+        The run that this one goes on with.
     """
-    image, history, stopped = start, [], "max_iter"
-    began = time.perf_counter()
+    done, history = (0, []) if saved is None else (saved.done, [dict(entry) for entry in saved.history])
+    image, stopped = start, "max_iter"
+    extras: Callable[[], Mapping[str, np.ndarray]] = dict
+    began = time.perf_counter() - (history[-1]["seconds"] if history else 0.0)
     with _ctrl_c() as pressed:
         try:
-            for number, step in zip(range(1, total + 1), iterations, strict=False):
-                image = step.image
+            for number, step in zip(range(done + 1, total + 1), iterations, strict=False):
+                image, extras = step.image, step.extras
                 if not math.isfinite(step.residual):
                     stopped = f"numbers that are not finite in iteration {number}: kept the one before"
                     break
                 elapsed = time.perf_counter() - began
-                history.append({"iteration": number, "residual": step.residual, "seconds": elapsed})
+                history.append({"iteration": number, "residual": step.residual, "seconds": elapsed, **step.more})
+                if keeper is not None:
+                    keeper.offer(number, step, history)
                 status = Status(number, total, step.residual, elapsed, partial(to_volume, image))
                 if callback is not None and callback(status):
                     stopped = "callback"
@@ -186,7 +271,9 @@ def iterate(
             stopped = "interrupted"
     if stopped == "interrupted" and history:
         history[-1]["interrupted"] = 1
-    return Outcome(image, history, stopped)
+    if keeper is not None:
+        keeper.close(finished=stopped in ("converged", "max_iter"))
+    return Outcome(image, history, stopped, extras())
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import numpy as np
 from mrrecon.operators.backend import get_array_module
 from mrrecon.operators.proximal import average, extrapolate, gradient_step
 from mrrecon.operators.wavelet import WaveletTransform
-from mrrecon.solvers.iterative import Iteration, IterativeSolver
+from mrrecon.solvers.iterative import Iteration, IterativeSolver, Start
 from mrrecon.solvers.problem import Problem
 
 __all__ = ["L1Wavelet"]
@@ -74,10 +74,10 @@ class L1Wavelet(IterativeSolver):
         """See :class:`~mrrecon.solvers.iterative.IterativeSolver`."""
         return DEFAULT_LAM
 
-    def iterations(self, problem: Problem, lam: float, image: Any, warm: bool) -> Iterator[Iteration]:
+    def iterations(self, problem: Problem, lam: float, start: Start) -> Iterator[Iteration]:
         """See :class:`~mrrecon.solvers.iterative.IterativeSolver`."""
-        transform = WaveletTransform(image.shape[-3:], self.wavelet, self.levels)
-        return _proximal_gradient(problem, transform, lam * problem.zero_filled_noise, image, self.seed)
+        transform = WaveletTransform(start.image.shape[-3:], self.wavelet, self.levels)
+        return _proximal_gradient(problem, transform, lam * problem.zero_filled_noise, start.image, self.seed)
 
 
 def _proximal_gradient(

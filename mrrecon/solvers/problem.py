@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +11,8 @@ import numpy as np
 
 from mrrecon.errors import DataError, ShapeError
 from mrrecon.operators.backend import get_array_module, to_device, to_numpy
+from mrrecon.operators.linalg import real_dot
+from mrrecon.solvers.checkpoint import digest
 from mrrecon.solvers.scaling import signal_scale
 
 if TYPE_CHECKING:
@@ -40,6 +44,12 @@ class Problem:
         Achieved R.
     power
         Mean square of the image over the field of view.
+    voxel_size
+        Voxel edges (x, y, z), mm.
+    energy
+        ``|y|^2``.
+    samples
+        Number of measured complex samples, all coils together.
     """
 
     encoding: CartesianEncoding
@@ -49,6 +59,9 @@ class Problem:
     noise: float
     acceleration: float
     power: float
+    voxel_size: tuple[float, float, float]
+    energy: float
+    samples: int
 
     @property
     def zero_filled_noise(self) -> float:
@@ -71,6 +84,34 @@ class Problem:
         """Return an iterate as the caller gets it: the first set, on the CPU, in the scale of the data."""
         first = image.reshape(-1, *image.shape[-3:])[0]
         return to_numpy(first) * np.float32(self.scale)
+
+    def on_device(self, array: np.ndarray) -> Any:
+        """Copy of an array where the problem is."""
+        return to_device(array.copy(), _device(self.backprojection))
+
+    def fingerprint(self, solver: str, settings: Mapping[str, Any]) -> dict[str, str]:
+        """What tells a run from others: the solver with its settings, and the data."""
+        numbers = [*self.backprojection.shape, self.samples, *self.voxel_size]
+        measured = [f"{value:.5g}" for value in (self.energy, self.scale, self.lipschitz)]
+        return {"solver or setting": digest([solver, settings]), "scan": digest([numbers, measured])}
+
+    def misfit(self, image: Any) -> float:
+        """``|A x - y|^2``."""
+        fitted = real_dot(image, self.encoding.normal(image)) - 2 * real_dot(image, self.backprojection)
+        return max(0.0, fitted + self.energy)
+
+    def chi_squared(self, image: Any) -> float:
+        """Mean square of the data residual in units of the noise: ``|A x - y|^2 / (m s^2)`` over m measured samples.
+
+        About one, or less by the share of the samples that went into the image, if the image explains the data up to
+        their noise; well above one if it does not (motion, wrong maps, too strong a prior).
+
+        References
+        ----------
+        Discrepancy principle: Morozov 1966, Soviet Math Dokl 7:414.
+        """
+        noise = self.noise**2 * self.lipschitz
+        return self.misfit(image) / (self.samples * noise) if noise > 0 else math.inf
 
 
 def whitened(acquisition: Acquisition) -> Acquisition:
@@ -123,7 +164,15 @@ def pose(acquisition: Acquisition, method: str) -> Problem:
         noise=float(_noise_level(scan) / root / scale),
         acceleration=scan.acceleration,
         power=float(measured.power / lipschitz / scale**2),
+        voxel_size=scan.voxel_size,
+        energy=_energy(scan.kspace) / scale**2,
+        samples=round(math.prod(scan.kspace.shape) / scan.acceleration),
     )
+
+
+def _energy(kspace: Any) -> float:
+    """Sum of squares, coil by coil."""
+    return sum(float(get_array_module(coil).vdot(coil, coil).real) for coil in kspace)
 
 
 def _noise_level(scan: Acquisition) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 from mrrecon.operators.backend import get_array_module
 from mrrecon.operators.proximal import extrapolate, gradient_step
 from mrrecon.operators.total_variation import GRADIENT_NORM_SQUARED, dual_step, gradient_adjoint
-from mrrecon.solvers.iterative import Iteration, IterativeSolver
+from mrrecon.solvers.iterative import Iteration, IterativeSolver, Start
 from mrrecon.solvers.problem import Problem
 
 __all__ = ["TotalVariation"]
@@ -54,9 +54,9 @@ class TotalVariation(IterativeSolver):
         """See :class:`~mrrecon.solvers.iterative.IterativeSolver`."""
         return DEFAULT_LAM
 
-    def iterations(self, problem: Problem, lam: float, image: Any, warm: bool) -> Iterator[Iteration]:
+    def iterations(self, problem: Problem, lam: float, start: Start) -> Iterator[Iteration]:
         """See :class:`~mrrecon.solvers.iterative.IterativeSolver`."""
-        return _primal_dual(problem, lam * problem.zero_filled_noise, image)
+        return _primal_dual(problem, lam * problem.zero_filled_noise, start.image)
 
 
 def _primal_dual(problem: Problem, weight: float, x: Any) -> Iterator[Iteration]:

@@ -47,7 +47,8 @@ def originals(tmp_path_factory, make):
     mr.write(scan, folder / "ismrmrd.h5", format="ismrmrd")
     mr.write(scan, folder / "pair.cfl")
     np.save(folder / "array.npy", scan.kspace)
-    record = mr.Reconstruction(scan.kspace[0], (1, 1, 1), np.eye(4), "cg")
+    extras = {"deviation": np.abs(scan.kspace[0])}
+    record = mr.Reconstruction(scan.kspace[0], (1, 1, 1), np.eye(4), "cg", extras=extras)
     record.save(folder / "record.h5")
     record.save(folder / "volume.nii")
     make.fastmri(folder / "fastmri.h5", scan.kspace.transpose(1, 0, 2, 3))

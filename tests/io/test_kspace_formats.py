@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -9,7 +10,15 @@ import pytest
 
 import mrrecon as mr
 from mrrecon import io
-from mrrecon.errors import DataError, FileFormatError, MaskError, OutputError, ShapeError
+from mrrecon.errors import (
+    DataError,
+    FileFormatError,
+    InsufficientMemoryError,
+    MaskError,
+    OutputError,
+    ShapeError,
+)
+from mrrecon.io import checks
 from mrrecon.io.bart_cfl import read_array, write_array
 
 # ---- fastMRI --------------------------------------------------------------------------------------
@@ -300,6 +309,63 @@ def test_reconstruction_round_trip(tmp_path, volume):
         assert getattr(back, name) == getattr(volume, name)
     assert back.history[0] == {"iteration": 0, "residual": 1.0}
     assert np.isnan(back.history[1]["residual"])
+
+
+def test_extras_round_trip(tmp_path, volume, rng):
+    shape = volume.volume.shape
+    extras = {
+        "deviation": rng.random(shape),
+        "prior_influence": (rng.random(shape) + 1j).astype(np.complex64),
+        "second-echo": np.asfortranarray(rng.random(shape).astype(np.float32)),
+    }
+    record = replace(volume, extras=extras)
+    back = mr.Reconstruction.load(record.save(tmp_path / "v.h5"))
+    assert {name: extra.dtype.name for name, extra in back.extras.items()} == {
+        "deviation": "float32",
+        "prior_influence": "complex64",
+        "second-echo": "float32",
+    }
+    for name, extra in extras.items():
+        np.testing.assert_allclose(back.extras[name], extra, rtol=1e-6)
+        assert not back.extras[name].flags.writeable
+    with h5py.File(tmp_path / "v.h5") as f:
+        assert f["extras/deviation"].compression == "lzf"
+    assert mr.Reconstruction.load(volume.save(tmp_path / "none.h5")).extras == {}
+    with h5py.File(tmp_path / "none.h5") as f:
+        assert "extras" not in f
+
+
+def test_extras_of_a_reconstruction_are_checked(volume):
+    shape = volume.volume.shape
+    record = replace(volume, extras={"deviation": np.ones(shape)})
+    assert volume.extras == {} and record.with_metrics({"psnr": 1}).extras.keys() == {"deviation"}
+    with pytest.raises(
+        ShapeError, match=r"'deviation' has shape \(3, 4\), expected that of the volume, \(20, 24, 18\)"
+    ):
+        replace(volume, extras={"deviation": np.ones((3, 4))})
+    with pytest.raises(DataError, match="'deviation' must be floating point or complex, got dtype int64"):
+        replace(volume, extras={"deviation": np.ones(shape, int)})
+    for name in ("", "a b", "../volume", "a/b", 3):
+        with pytest.raises(DataError, match="names of extras must be words"):
+            replace(volume, extras={name: np.ones(shape)})
+
+
+def test_damaged_extras_are_refused(tmp_path, volume, monkeypatch):
+    path = replace(volume, extras={"deviation": np.ones(volume.volume.shape)}).save(tmp_path / "v.h5")
+    monkeypatch.setattr(checks, "available_memory", lambda: 100_000)  # enough for the volume alone, 67.5 KiB
+    with pytest.raises(InsufficientMemoryError, match=r"needs 101"):
+        mr.Reconstruction.load(path)
+    monkeypatch.undo()
+    with h5py.File(path, "a") as f:
+        del f["extras/deviation"]
+        f["extras/deviation"] = np.ones((2, 3), np.float32)
+    with pytest.raises(FileFormatError, match=r"'extras/deviation' .* has shape \(2, 3\)"):
+        mr.Reconstruction.load(path)
+    with h5py.File(path, "a") as f:
+        del f["extras"]
+        f["extras"] = 1.0
+    with pytest.raises(FileFormatError, match="'extras' is not a group of volumes"):
+        mr.Reconstruction.load(path)
 
 
 def test_kinds_and_versions(tmp_path, scan, volume):

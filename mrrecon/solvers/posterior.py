@@ -1,0 +1,201 @@
+"""Posterior sampling with 2D diffusion priors: what all samplers share, from white noise to a volume."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+
+from mrrecon.operators.linalg import real_dot
+from mrrecon.solvers.iterative import Iteration, Start
+from mrrecon.solvers.problem import Problem
+from mrrecon.solvers.sampling import (
+    DataResidual,
+    Guess,
+    NoiseLadder,
+    Samples,
+    WhiteNoise,
+    perturbation,
+    predicted_noise,
+)
+from mrrecon.solvers.sliced_prior import SlicedPrior
+from mrrecon.solvers.with_prior import PriorSolver
+
+__all__ = ["DataConsistency", "PosteriorSampler"]
+
+WARM_LEVEL = 0.5  # noise level that a warm start is taken back to
+SMALLEST_ERROR = (
+    0.05  # of a prior's estimate that is ever believed, relative to the noise level or, above one, the signal
+)
+
+DataConsistency = Callable[[Guess], Any]
+"""Turns what the prior expects into what prior and data expect together."""
+
+
+@dataclass(frozen=True)
+class PosteriorSampler(PriorSolver):
+    """A method that draws volumes from their distribution given the data.
+
+    A volume of white noise loses noise step by step. In each step the prior estimates the clean slices of one plane,
+    the estimate is made to agree with the data, and what is left of the noise is scaled down to the next level, a share
+    of it drawn afresh. The residual is the relative change of the estimate. The result is the last estimate or, of
+    several samples, their mean, with the standard deviation over the samples, per real component, in
+    ``extras["deviation"]``.
+
+    Parameters
+    ----------
+    lam
+        How far the prior is trusted: factor of the weight that follows from the noise of the data and the error of the
+        prior's estimates; by default 1, which is exact for a Gaussian prior of independent pixels of one variance.
+    max_iter
+        Number of steps of each sample. The prior sees every slice of one plane in each.
+    tolerance
+        Must be 0: a sampler that stops early ends among the noise.
+    prior, seed
+        See :class:`~mrrecon.solvers.with_prior.PriorSolver`.
+    samples
+        Number of volumes to draw, one after the other.
+    eta
+        Share of fresh noise in each step, 0 to 1.
+    cg_steps
+        Conjugate gradients in each data step.
+    gamma
+        Weight of the data in each step as published, ``min gamma/2 |A x - y|^2 + 1/2 |x - clean|^2`` with the largest
+        eigenvalue of ``A^H A`` at one, instead of what follows from the noise.
+    renoise
+        ``"posterior"``: the next state belongs to a volume that is drawn around the estimate, as uncertain as data and
+        prior leave it, and to the noise which that volume means. With such a Gaussian prior the deviations are then
+        right for any number of steps. ``"predicted"``: it belongs to the estimate and to the noise that the prior
+        predicted, as published; deviations are then far too small in what was measured.
+    first_level
+        Noise level to begin at, per real component at unit signal; by default the highest that the prior knows or, from
+        a warm start, 0.5.
+    spacing
+        Of the noise levels; see :func:`mrrecon.priors.sampling_times`.
+
+    Notes
+    -----
+    At the noise level l the prior's estimate x0 has an error c, and the data have the noise s, per real component. The
+    expected volume given both is the minimum of ``|A x - y|^2 / s^2 + |x - x0|^2 / c^2``. The error c is not l but what
+    is left of it after denoising; it is measured in each step, as ``|A x0 - y|^2`` is ``2 m s^2 + 2 c^2 tr(A^H A)`` on
+    average, m being the number of samples.
+    """
+
+    lam: float | None = None
+    max_iter: int = 50
+    tolerance: float = 0.0
+    prior: Any = "brain-diverse"
+    seed: int = 0
+    samples: int = 1
+    eta: float = 0.85
+    cg_steps: int = 5
+    gamma: float | None = None
+    renoise: Literal["posterior", "predicted"] = "posterior"
+    first_level: float | None = None
+    spacing: Literal["noise-level", "time"] = "noise-level"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.tolerance != 0:
+            raise ValueError(
+                f"tolerance must be 0 for a sampler, which would end among the noise, got {self.tolerance}; "
+                "choose a smaller max_iter to be done sooner."
+            )
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative, got {self.seed}.")
+        for name in ("samples", "cg_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if not 0 <= self.eta <= 1:
+            raise ValueError(f"eta must be between 0 and 1, got {self.eta}.")
+        if self.gamma is not None and not self.gamma > 0:
+            raise ValueError(f"gamma must be positive, got {self.gamma}; leave it out for what fits the noise.")
+        if self.first_level is not None and not self.first_level > 0:
+            raise ValueError(f"first_level must be positive, got {self.first_level}.")
+        if self.renoise not in ("posterior", "predicted"):
+            raise ValueError(f"renoise must be posterior or predicted, got {self.renoise!r}.")
+        if self.spacing not in ("noise-level", "time"):
+            raise ValueError(f"spacing must be noise-level or time, got {self.spacing!r}.")
+
+    @property
+    def total(self) -> int:
+        """See :class:`~mrrecon.solvers.iterative.IterativeSolver`."""
+        return self.max_iter * self.samples
+
+    def default_strength(self, problem: Problem) -> float:
+        """See :class:`~mrrecon.solvers.iterative.IterativeSolver`."""
+        return 1.0
+
+    @abstractmethod
+    def cycle(self, prior: SlicedPrior, number: int) -> Iterator[int]:
+        """Yield the plane of each step of a sample, for ever."""
+
+    @abstractmethod
+    def data_consistency(self, problem: Problem, prior: SlicedPrior) -> DataConsistency:
+        """Return what makes the estimates of one sample agree with the data; it may remember earlier steps."""
+
+    def steps(self, problem: Problem, prior: SlicedPrior, lam: float, start: Start) -> Iterator[Iteration]:
+        """See :class:`~mrrecon.solvers.with_prior.PriorSolver`."""
+        image = problem.on_device(start.carried["initial"]) if "initial" in start.carried else start.image
+        first = WARM_LEVEL if image.any() and self.first_level is None else self.first_level
+        ladder = NoiseLadder.of(prior, self.max_iter, self.spacing, first)
+        samples, before = Samples(problem, start.carried), start.image
+        for number in range(samples.number, self.samples):
+            for guess, estimate, state in self._descent(problem, prior, lam, ladder, image, number):
+                change = estimate - before
+                moved = math.sqrt(real_dot(change, change) / max(real_dot(estimate, estimate), 1e-30))
+                if not math.isfinite(moved):
+                    yield Iteration(samples.mean(before), math.nan, extras=samples.extras)
+                    return
+                before = estimate
+                if state is not None:
+                    samples.add(estimate, state)
+                more = {"sample": number + 1, "level": guess.level, "error": guess.error}
+                carry = _nothing if state is None else partial(samples.carry, image)
+                yield Iteration(samples.mean(estimate), moved, more, carry, samples.extras)
+
+    def _descent(
+        self, problem: Problem, prior: SlicedPrior, lam: float, ladder: NoiseLadder, image: Any, number: int
+    ) -> Iterator[tuple[Guess, Any, Any]]:
+        """Yield, for each step of a sample, guess and estimate, and in the end the volume drawn around the estimate."""
+        white, misfit = WhiteNoise(self.seed, number, image), DataResidual(problem)
+        consistent = self.data_consistency(problem, prior)
+        state = image + np.float32(ladder.level(ladder.times[0])) * white.start()
+        for (t, following), plane in zip(pairwise(ladder.times), self.cycle(prior, number), strict=False):
+            guess = self._guess(problem, prior, misfit, lam, state, ladder.level(t), plane)
+            estimate = drawn = consistent(guess)
+            noise = guess.noise
+            if self.renoise == "posterior":
+                drawn = estimate + perturbation(problem, guess, self.cg_steps, white.draw)
+                noise = (state - drawn) * np.float32(1 / guess.level)
+            last = following == ladder.times[-1]
+            fresh = white.draw() if self.eta > 0 and not last else None
+            state = ladder.descend(drawn, noise, t, following, self.eta, fresh)
+            yield guess, estimate, state if last else None
+
+    def _guess(
+        self,
+        problem: Problem,
+        prior: SlicedPrior,
+        misfit: DataResidual,
+        lam: float,
+        state: Any,
+        level: float,
+        plane: int,
+    ) -> Guess:
+        noise = predicted_noise(prior, state, level, plane)
+        clean = state - np.float32(level) * noise
+        smallest, largest = (SMALLEST_ERROR * min(level, 1.0)) ** 2, level**2
+        error = min(max(misfit.mean_square(clean), smallest), largest)
+        weight = lam * misfit.variance / error if self.gamma is None else problem.lipschitz / self.gamma
+        return Guess(state, level, plane, noise, clean, math.sqrt(error), weight)
+
+
+def _nothing() -> None:
+    """Amid a sample a run cannot be gone on with."""

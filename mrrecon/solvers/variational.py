@@ -1,0 +1,175 @@
+"""Variational reconstruction with a 2D prior: the volume whose slices, in all three planes, the prior believes."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any, ClassVar, Literal
+
+from mrrecon.operators.backend import get_array_module
+from mrrecon.operators.linalg import real_dot
+from mrrecon.solvers.conjugate_gradients import conjugate_gradients, data_step
+from mrrecon.solvers.iterative import Iteration, Start
+from mrrecon.solvers.problem import Problem
+from mrrecon.solvers.sliced_prior import SlicedPrior
+from mrrecon.solvers.with_prior import PriorSolver
+
+__all__ = ["Variational"]
+
+START_STEPS, START_RIDGE = 8, 0.35  # of the CG-SENSE image that a cold start begins with; ridge as in CGSense
+SLICES = 50  # of each plane, where slices are drawn
+PROXIMAL_LAM, GRADIENT_LAM, PAPER_LAM = 0.25, 1.0, 0.01
+
+
+@dataclass(frozen=True)
+class Variational(PriorSolver):
+    """Minimise ``|A x - y|^2 / s^2 + R(x)``, R being what a slice prior says about slices of all three planes.
+
+    The proximal optimiser alternates: the prior denoises the slices of one plane at a noise level l that falls from
+    iteration to iteration, then a few conjugate gradients minimise ``|A x - y|^2 / s^2 + |x - denoised|^2 lam / l^2``.
+    The noise s is known or measured, so that no strength has to be tuned. The residual is the relative change of the
+    image.
+
+    The gradient optimiser draws slices, noise and noise levels at random in every iteration, as published, and takes
+    steps with momentum on the data term and the prior's noise-prediction error.
+
+    Parameters
+    ----------
+    lam
+        Strength of the prior. Proximal: relative to what the noise says. Gradient: weight of the noise-prediction
+        error, by default proportional to the noise.
+    max_iter
+        Number of outer iterations: of the falling noise level, if proximal.
+    tolerance
+        Stop when the image changes by less than this fraction; 0 for never.
+    prior, seed
+        See :class:`~mrrecon.solvers.with_prior.PriorSolver`.
+    optimizer
+        ``"proximal"``, ``"gradient"``, or ``"paper"``: the published method with its published settings, Adam on a mean
+        squared error included.
+    first_level, last_level
+        Noise levels of the proximal optimiser, per real component: the first at unit signal, the last relative to the
+        noise of a fully sampled image.
+    cg_steps
+        Conjugate gradients in each data step.
+    slices
+        Slices drawn per plane and iteration; 0: all of one plane if proximal, 50 of each plane otherwise.
+    time_limit
+        Highest time T' of the random noise levels, as a share of the schedule; gradient and paper only.
+    time_budget
+        Seconds after which the result must be there, about; the noise level falls accordingly faster.
+
+    References
+    ----------
+    Resolution-Robust 3D MRI Reconstruction with 2D Diffusion Priors, 2024, the objective and the section on slices;
+    Mardani et al., A Variational Perspective on Solving Inverse Problems with Diffusion Models, 2023 (RED-diff).
+    Proximal form: Zhang et al., Plug-and-Play Image Restoration with Deep Denoiser Prior, 2021, equations (6) to (9).
+    """
+
+    lam: float | None = None
+    max_iter: int = 24
+    tolerance: float = 0.0
+    prior: Any = "brain-diverse"
+    seed: int = 0
+    optimizer: Literal["proximal", "gradient", "paper"] = "proximal"
+    first_level: float = 0.1
+    last_level: float = 0.5
+    cg_steps: int = 4
+    slices: int = 0
+    time_limit: float = 0.4
+    time_budget: float | None = None
+
+    name: ClassVar[str] = "variational"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.optimizer not in ("proximal", "gradient", "paper"):
+            raise ValueError(f"optimizer must be proximal, gradient or paper, got {self.optimizer!r}.")
+        for name in ("first_level", "last_level", "cg_steps"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}.")
+        if self.slices < 0:
+            raise ValueError(f"slices must not be negative, got {self.slices}; 0 means the optimiser's own number.")
+        if not 0 < self.time_limit <= 1:
+            raise ValueError(f"time_limit must be above 0 and at most 1, got {self.time_limit}.")
+        if self.time_budget is not None and not self.time_budget > 0:
+            raise ValueError(f"time_budget must be a positive number of seconds, got {self.time_budget}.")
+
+    def default_strength(self, problem: Problem) -> float:
+        """See :class:`~mrrecon.solvers.iterative.IterativeSolver`."""
+        if self.optimizer == "proximal":
+            return PROXIMAL_LAM
+        return PAPER_LAM if self.optimizer == "paper" else GRADIENT_LAM * problem.noise
+
+    def steps(self, problem: Problem, prior: SlicedPrior, lam: float, start: Start) -> Iterator[Iteration]:
+        """See :class:`~mrrecon.solvers.with_prior.PriorSolver`."""
+        drawn: dict[str, Any] = {"slices": self.slices or SLICES, "time_limit": self.time_limit, "seed": self.seed}
+        if self.optimizer == "paper":
+            from mrrecon.solvers.variational_paper import published_steps
+
+            return published_steps(problem, prior, lam, start.image, **drawn)
+        image = start.image if start.warm else sense_start(problem, start.image)
+        if self.optimizer == "gradient":
+            from mrrecon.solvers.variational_gradient import gradient_steps
+
+            return gradient_steps(problem, prior, lam, replace(start, image=image), **drawn)
+        last = self.last_level * problem.noise / math.sqrt(2)
+        levels = falling_levels(max(self.first_level, last), last, self.max_iter, self.time_budget)
+        left = islice(enumerate(levels), start.done, None)
+        return proximal_steps(problem, prior, lam, image, left, self.cg_steps)
+
+
+def falling_levels(first: float, last: float, total: int, seconds: float | None = None) -> Iterator[float]:
+    """Noise levels from `first` to `last`, evenly in their logarithm.
+
+    Where `total` of them would take longer than `seconds`, at the pace so far, they fall faster and are fewer.
+    """
+    began = time.monotonic()
+    for k in range(total):
+        share = k / max(total - 1, 1)
+        if seconds is not None and k > 0:
+            elapsed = time.monotonic() - began
+            share = max(share, (elapsed + elapsed / k) / seconds)  # when the iteration that now starts will end
+        yield first * (last / first) ** min(share, 1.0)
+        if share >= 1:
+            return
+
+
+def sense_start(problem: Problem, image: Any) -> Any:
+    """A few iterations of CG-SENSE, from zero."""
+    ridge = START_RIDGE * problem.noise / problem.power**0.5 * problem.lipschitz
+    for _ in zip(
+        range(START_STEPS), conjugate_gradients(problem, ridge, problem.backprojection, image, False), strict=False
+    ):
+        pass
+    return image
+
+
+def proximal_steps(
+    problem: Problem, prior: SlicedPrior, lam: float, image: Any, levels: Iterable[tuple[int, float]], cg_steps: int
+) -> Iterator[Iteration]:
+    """Alternate denoised slices of one plane, at numbered levels, with data steps; see :class:`Variational`."""
+    noise = problem.noise / math.sqrt(2)
+    x = image
+    for k, level in levels:
+        plane = prior.planes[k % len(prior.planes)]
+        z = denoised(prior, x, plane, level)
+        weight = lam * problem.lipschitz * (noise / level) ** 2
+        new = data_step(problem, z, weight, cg_steps)
+        change = new - x
+        moved = math.sqrt(real_dot(change, change) / max(real_dot(new, new), 1e-30))
+        if not math.isfinite(moved):
+            yield Iteration(x, math.nan)
+            return
+        x = new
+        yield Iteration(x, moved, {"level": level})
+
+
+def denoised(prior: SlicedPrior, x: Any, plane: int, level: float) -> Any:
+    """The image, for each set of maps, with the slices of a plane denoised."""
+    xp = get_array_module(x)
+    cubes = x.reshape(-1, *x.shape[-3:])
+    return xp.stack([prior.volume(prior.denoise(cube, plane, level), plane) for cube in cubes]).reshape(x.shape)

@@ -1,0 +1,208 @@
+"""The variational solver: its fixed point against a closed form, its optimisers, its schedule, its refusals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from solver_scans import make_scan, nrmse, psnr
+
+from mrrecon import priors
+from mrrecon.errors import DataError
+from mrrecon.solvers import CGSense, Variational
+from mrrecon.solvers.problem import pose
+from mrrecon.solvers.random_slices import draw_slabs
+from mrrecon.solvers.sliced_prior import SlicedPrior, usable_planes
+from mrrecon.solvers.variational import falling_levels
+
+
+class Pixelwise(priors.SlicePrior):
+    """Independent pixels, N(0, variance) per real component; counts what it is asked."""
+
+    name = "pixelwise"
+
+    def __init__(self, variance: float = 0.25, voxel_sizes=None) -> None:
+        self.variance, self.voxel_sizes = variance, voxel_sizes
+        self.asked: list[tuple[int, int, float]] = []
+
+    def _denoise(self, noisy, sigma, condition):
+        self.asked.append((len(noisy), condition.plane, float(sigma.flatten()[0])))
+        return noisy * self.variance / (self.variance + sigma**2)
+
+
+@pytest.mark.parametrize("lam", [1.0, 4.0])
+def test_proximal_ends_at_the_posterior_mean_of_a_gaussian_prior(lam):
+    # |A x - y|^2 / s^2 + lam |x - D(x)|^2 / l^2 is stationary where the prior has the variance (v + l^2) / lam.
+    scan = make_scan(snr=10)
+    variance, noise = 0.25, pose(scan, "test").noise / np.sqrt(2)
+    level = 0.5 / noise  # in units of the noise
+    result = Variational(
+        lam=lam, prior=Pixelwise(variance), first_level=0.5, last_level=level, max_iter=60, cg_steps=40
+    )(scan)
+    exact = CGSense(lam=lam * noise**2 / (variance + 0.25), max_iter=200, tolerance=1e-7)(scan)
+    assert nrmse(result.volume, exact.volume) < 1e-3
+    assert result.settings["prior"] == "pixelwise" and result.settings["lam"] == lam
+
+
+@pytest.mark.parametrize("optimizer", ["proximal", "gradient"])
+def test_a_denoiser_as_prior_beats_cg_sense(optimizer):
+    scan = make_scan(snr=30)
+    plain = psnr(CGSense()(scan).volume, scan.reference)
+    result = Variational(prior="total-variation", optimizer=optimizer, max_iter=15, slices=10)(scan)
+    assert psnr(result.volume, scan.reference) > plain + 2
+
+
+def test_gradient_without_prior_solves_the_least_squares():
+    scan = make_scan(snr=None, fraction=1.0)
+    result = Variational(lam=0, prior=Pixelwise(), optimizer="gradient", slices=5, max_iter=80)(scan)
+    assert nrmse(result.volume, scan.reference) < 2e-3
+
+
+def test_published_data_term_is_adam_on_the_mean_squared_error():
+    # The oracle differentiates the loss as written, over the components of all samples, scaled to |y|^2 = 2 N.
+    scan = make_scan(snr=30)
+    result = Variational(lam=0, prior="tikhonov", optimizer="paper", slices=5, max_iter=6)(scan)
+    maps = torch.from_numpy(scan.maps.copy())
+    y = torch.from_numpy(scan.kspace.copy())
+    factor = np.sqrt(2 * np.prod(scan.shape)) / y.norm()
+    axes = (-3, -2, -1)
+
+    def fourier(a, transform):
+        return torch.fft.fftshift(transform(torch.fft.ifftshift(a, axes), dim=axes, norm="ortho"), axes)
+
+    x = torch.view_as_real((maps.conj() * fourier(factor * y, torch.fft.ifftn)).sum(0)).clone().requires_grad_()
+    adam = torch.optim.Adam([x], lr=2.0, betas=(0.9, 0.99), eps=1e-8)
+    for _ in range(6):
+        adam.zero_grad()
+        predicted = torch.from_numpy(scan.mask.copy()) * fourier(maps * torch.view_as_complex(x), torch.fft.fftn)
+        torch.view_as_real(predicted - factor * y).square().mean().backward()
+        adam.step()
+    expected = torch.view_as_complex(x.detach()) / factor
+    assert nrmse(result.volume, expected.numpy()) < 1e-3
+    assert Variational(optimizer="paper").default_strength(pose(scan, "test")) == 0.01
+
+
+def test_published_prior_term_pulls_towards_what_the_prior_believes():
+    scan = make_scan(snr=30)
+    start = pose(scan, "test")
+    before = start.volume(start.backprojection)[4:-4, 4:-4, 4:-4]
+    solver = Variational(lam=1e4, prior=Pixelwise(1e-12), optimizer="paper", slices=200, max_iter=1)  # believes in zero
+    moved = solver(scan).volume[4:-4, 4:-4, 4:-4] - before
+    agree = (moved.real * before.real < 0) & (moved.imag * before.imag < 0)
+    assert agree[np.abs(before) > 0.3].mean() > 0.99
+
+
+@pytest.mark.parametrize("optimizer", ["gradient", "paper"])
+def test_seed_decides_the_random_slices(optimizer):
+    def run(seed):
+        return Variational(prior="tikhonov", optimizer=optimizer, slices=5, max_iter=2, seed=seed)(scan).volume
+
+    scan = make_scan()
+    np.testing.assert_array_equal(run(1), run(1))
+    assert nrmse(run(1), run(2)) > 1e-5
+
+
+def test_planes_take_turns_and_every_slice_is_counted():
+    scan, prior = make_scan(), Pixelwise()
+    result = Variational(prior=prior, max_iter=4, first_level=0.2, last_level=0.4)(scan)
+    assert [(count, plane) for count, plane, _ in prior.asked] == [(20, 0), (32, 1), (28, 2), (20, 0)]
+    assert [h["evaluations"] for h in result.history] == [20, 52, 80, 100]
+    levels = [level for _, _, level in prior.asked]
+    noise = pose(scan, "test").noise / np.sqrt(2)
+    np.testing.assert_allclose([levels[0], levels[-1]], [0.2, 0.4 * noise], rtol=1e-5)
+    np.testing.assert_allclose(np.diff(np.log(levels)), np.log(levels[1] / levels[0]), rtol=1e-4)
+    np.testing.assert_allclose([h["level"] for h in result.history], levels, rtol=1e-5)
+
+
+def test_each_plane_may_have_its_own_prior():
+    scan, three = make_scan(), [Pixelwise(v) for v in (0.1, 0.2, 0.3)]
+    result = Variational(prior=three, max_iter=3)(scan)
+    assert [[plane for _, plane, _ in prior.asked] for prior in three] == [[0], [1], [2]]
+    assert result.settings["prior"] == ["pixelwise"] * 3
+    with pytest.raises(DataError, match="one prior or three"):
+        Variational(prior=three[:2])(scan)
+
+
+def test_soft_sense_maps_are_denoised_one_by_one():
+    scan, prior = make_scan(), Pixelwise()
+    two = scan.evolve("two sets", maps=np.stack([scan.maps, scan.maps * np.float32(0.1)]))
+    assert Variational(prior=prior, max_iter=1)(two).volume.shape == scan.shape
+    assert len(prior.asked) == 2
+
+
+def test_time_budget_makes_the_level_fall_faster(monkeypatch):
+    clock = iter(np.arange(0.0, 1000.0, 2.0))  # every look at the clock is two seconds after the last
+    monkeypatch.setattr("mrrecon.solvers.variational.time.monotonic", lambda: float(next(clock)))
+    levels = list(falling_levels(1.0, 0.01, 50, seconds=10.0))
+    assert len(levels) == 5 and levels[0] == 1.0 and levels[-1] == pytest.approx(0.01)
+    assert all(np.diff(levels) < 0)
+    assert len(list(falling_levels(1.0, 0.01, 50))) == 50
+    assert list(falling_levels(0.3, 0.01, 1)) == [0.3]
+
+
+def test_broken_numbers_of_a_prior_keep_the_iterate_before():
+    class Breaks(Pixelwise):
+        def _denoise(self, noisy, sigma, condition):
+            clean = super()._denoise(noisy, sigma, condition)
+            return clean * float("nan") if len(self.asked) == 3 else clean
+
+    scan = make_scan()
+    result = Variational(prior=Breaks(), max_iter=5)(scan)
+    assert "not finite in iteration 3" in result.settings["stopped"]
+    np.testing.assert_array_equal(
+        result.volume, Variational(prior=Pixelwise(), max_iter=5)(scan, lambda s: s.iteration == 2).volume
+    )
+
+
+def test_wrong_voxel_size_is_said_once_per_plane():
+    with pytest.warns(UserWarning, match="pixelwise was made for voxels of 1 mm .* axis x have 2 mm; use brain-"):
+        SlicedPrior(Pixelwise(voxel_sizes=(1.0, 1.0)), (2.0, 2.0, 2.0), planes=(0,))
+
+
+def test_data_that_determine_next_to_nothing_are_named():
+    with pytest.warns(UserWarning, match="have .*% as many numbers, all coils together, as the image has voxels"):
+        Variational(prior=Pixelwise(), max_iter=1)(make_scan(fraction=0.0, coils=2))
+
+
+def test_planes_of_thick_slices_are_left_out():
+    assert usable_planes((64, 64, 64), (1.0, 1.0, 1.0)) == (0, 1, 2)
+    assert usable_planes((20, 64, 64), (5.0, 1.0, 1.0)) == (0,)
+    assert usable_planes((64, 64, 4), (1.0, 1.0, 1.0)) == (2,)
+    with pytest.raises(DataError, match="use cg-sense or l1-wavelet"):
+        usable_planes((4, 4, 64), (1.0, 1.0, 1.0))
+
+
+def test_slabs_are_drawn_fairly():
+    rng = np.random.default_rng(0)
+    counts = np.zeros(23)
+    for _ in range(4000):
+        drawn = draw_slabs(23, 10, rng)
+        assert len(set(drawn)) == len(drawn) and drawn.min() >= 0 and drawn.max() < 23
+        counts[drawn] += 1
+    assert counts.std() / counts.mean() < 0.06
+    assert set(draw_slabs(3, 10, rng)) == {0, 1, 2}
+
+
+def test_noise_error_of_a_known_model():
+    # For N(0, v) pixels the prediction is linear in the state, so its error is known.
+    from mrrecon.solvers.random_slices import noise_error
+
+    prior = SlicedPrior(Pixelwise(1e-12), (1.0, 1.0, 1.0))
+    found = noise_error(
+        prior, np.zeros((9, 10, 11), np.complex64), 1, np.array([2, 7]), np.array([50.0, 400.0]), torch.Generator()
+    )
+    assert found.error.shape == (2, 9, 11)
+    np.testing.assert_allclose(found.error, 0, atol=1e-4)  # nothing but noise there, and the prior knows it
+    np.testing.assert_allclose(found.alpha**2 + found.sigma**2, 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("optimizer", "magic"), ("first_level", 0.0), ("cg_steps", 0), ("slices", -1), ("time_limit", 0.0),
+        ("time_budget", -1.0), ("lam", -1.0), ("max_iter", 0),
+    ],
+)  # fmt: skip
+def test_settings_out_of_range(setting, value):
+    with pytest.raises(ValueError, match=setting):
+        Variational(**{setting: value})

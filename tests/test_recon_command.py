@@ -1,0 +1,69 @@
+"""``mrrecon recon`` with priors: choosing them, stopping in time, going on, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from solver_scans import make_scan
+
+import mrrecon as mr
+from mrrecon.cli import main
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory):
+    """File of a small undersampled scan with maps and reference."""
+    return mr.write(make_scan(), tmp_path_factory.mktemp("recon") / "scan.h5")
+
+
+def recon(scan, out, *words):
+    return main(["recon", str(scan), "-o", str(out), *map(str, words)])
+
+
+@pytest.mark.parametrize("solver", ["variational", "dds", "tpdm", "diffusion-mbir"])
+def test_any_prior_with_any_solver(solver, scan, tmp_path, capsys):
+    out = tmp_path / "v.h5"
+    words = ["--solver", solver, "--solver.max_iter", 3]
+    assert recon(scan, out, *words, "--prior", "total-variation") == 0
+    result = mr.Reconstruction.load(out)
+    assert result.solver == solver and result.settings["prior"] == "total-variation"
+    assert result.extras["prior_influence"].shape == result.volume.shape and result.metrics["chi_squared"] > 0
+    assert "chi^2" in capsys.readouterr().out
+
+
+def test_a_prior_for_each_axis(scan, tmp_path):
+    out = tmp_path / "v.h5"
+    priors = ["tikhonov", "wavelet", "total-variation"]
+    assert recon(scan, out, "--solver", "variational", "--solver.max_iter", 3, "--prior", *priors) == 0
+    assert mr.Reconstruction.load(out).settings["prior"] == priors
+
+
+def test_stopped_runs_go_on(scan, tmp_path, capsys):
+    out = tmp_path / "v.h5"
+    words = ["--solver", "cg-sense", "--solver.tolerance", 0, "--solver.max_iter", 40]
+    assert recon(scan, out, *words, "--time-budget", 1e-6) == 0
+    assert "--resume goes on" in capsys.readouterr().out
+    assert len(mr.Reconstruction.load(out).history) == 1
+    assert recon(scan, out, *words, "--resume") == 0
+    assert len(mr.Reconstruction.load(out).history) == 40
+    assert [path.name for path in tmp_path.iterdir()] == ["v.h5"]
+    assert recon(scan, tmp_path / "w.h5", *words) == 0
+    a, b = (mr.Reconstruction.load(tmp_path / name).volume for name in ("v.h5", "w.h5"))
+    assert np.linalg.norm(a - b) < 1e-3 * np.linalg.norm(b)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--resume"], "There is nothing to resume"),
+        (["--prior", "wavelet"], "cg-sense has no prior"),
+        (["--time-budget=-1"], "positive number of seconds"),
+        (["--solver", "variational", "--prior", "no-such-prior"], "no-such-prior"),
+        (["--solver", "variational", "--prior", "wavelet", "wavelet"], "one prior or three"),
+    ],
+)
+def test_refusals(words, message, scan, tmp_path, capsys):
+    assert recon(scan, tmp_path / "v.h5", *words) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
