@@ -1,0 +1,126 @@
+"""Files of a study: which anatomies and which k-space files it names."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mrrecon.errors import DataError, FileFormatError
+
+__all__ = ["ANATOMIES", "TEMPLATE", "StudyFile", "find_files"]
+
+ANATOMIES = (".nii", ".nii.gz", ".mgz")
+TEMPLATE = "template"  # stands for the MNI152 head of the package nilearn
+ENDS = 2**20  # bytes at either end of a file that its digest is made of; gzip has a checksum of all at the end
+
+
+@dataclass(frozen=True)
+class StudyFile:
+    """An anatomy or a k-space file.
+
+    Parameters
+    ----------
+    path
+        Where it is.
+    name
+        What it is called in tables.
+    brain
+        Volume on the same grid that is not zero in the brain: all else is taken out of the anatomy. By default the
+        whole head is scanned.
+    """
+
+    path: Path
+    name: str
+    brain: Path | None = None
+
+    @property
+    def is_anatomy(self) -> bool:
+        """Whether a scan has to be simulated from it."""
+        return self.path.name.lower().endswith(ANATOMIES)
+
+    @cached_property
+    def identity(self) -> list[list[Any]]:
+        """What distinguishes it from other files wherever it lies: name, size and digest, and those of its mask."""
+        paths = [self.path] if self.brain is None else [self.path, self.brain]
+        return [[path.name, path.stat().st_size, _digest(path)] for path in paths]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        brain = {} if self.brain is None else {"brain": str(self.brain)}
+        return {"file": str(self.path), "name": self.name, **brain}
+
+
+def find_files(given: Sequence[Any], folder: Path) -> list[StudyFile]:
+    """Files that a study names: paths, patterns, ``template``, or objects with ``file``, ``name`` and ``brain``.
+
+    Parameters
+    ----------
+    given
+        As in the YAML file.
+    folder
+        Paths are relative to it; where there is no such file, to $MRRECON_DATA.
+
+    Raises
+    ------
+    FileFormatError
+        If one of them names no file.
+    DataError
+        If one is neither text nor such an object.
+    """
+    found: list[StudyFile] = []
+    for one in given:
+        settings = {"file": one} if isinstance(one, str) else one
+        if not isinstance(settings, dict) or not isinstance(settings.get("file"), str):
+            raise DataError(f"Each of the files must be a path, or an object with file, got {one!r}.")
+        unknown = set(settings) - {"file", "name", "brain"}
+        if unknown:
+            raise DataError(f"One of the files has {', '.join(sorted(unknown))}; it may have file, name and brain.")
+        paths = list(_matches(settings["file"], folder))
+        if len(paths) > 1 and len(settings) > 1:
+            raise DataError(f"{settings['file']} names {len(paths)} files; name and brain go with a single one.")
+        brain = next(_matches(str(settings["brain"]), folder)) if "brain" in settings else None
+        if brain is not None and not paths[0].name.lower().endswith(ANATOMIES):
+            raise DataError(f"{paths[0]} is not an anatomy; brain goes with {', '.join(ANATOMIES)} files.")
+        found += [StudyFile(path, str(settings.get("name", _stem(path))), brain) for path in paths]
+    return list(dict.fromkeys(found))
+
+
+def _matches(text: str, folder: Path) -> Iterator[Path]:
+    if text == TEMPLATE:
+        from mrrecon.commands.demo import find_template
+
+        yield find_template()
+        return
+    data = os.environ.get("MRRECON_DATA")
+    for place in (folder, *([Path(data)] if data else [])):
+        path = place / text
+        paths = [path] if path.is_file() else [Path(p) for p in sorted(glob.glob(str(path))) if Path(p).is_file()]
+        if paths:
+            yield from (p.resolve() for p in paths)
+            return
+    where = f"in {folder} or in $MRRECON_DATA ({data or 'not set'})"
+    raise FileFormatError(f"There is no file {text}, nor files of this pattern, {where}.")
+
+
+def _digest(path: Path) -> str:
+    """Digest of both ends of a file: k-space may be too large to be read for this."""
+    try:
+        with path.open("rb") as file:
+            ends = file.read(ENDS)
+            file.seek(max(path.stat().st_size - ENDS, 0))
+            return hashlib.sha256(ends + file.read(ENDS)).hexdigest()[:16]
+    except OSError as error:
+        raise FileFormatError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def _stem(path: Path) -> str:
+    """Name without the suffixes of the formats."""
+    name = path.name
+    suffix = next((s for s in sorted(ANATOMIES, key=len, reverse=True) if name.lower().endswith(s)), path.suffix)
+    return name[: len(name) - len(suffix)]

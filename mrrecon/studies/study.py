@@ -1,0 +1,381 @@
+"""What a study runs, as a YAML file says it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal
+
+from mrrecon.errors import DataError, FileFormatError, MRReconError
+from mrrecon.studies.files import StudyFile, find_files
+
+__all__ = ["DEFAULT", "Method", "Sampling", "Simulation", "Study", "StudyFile"]
+
+DEFAULT = "default"  # name of a method's settings before its grid changes them
+LISTS = ("files", "accelerations", "solvers", "priors", "seeds")  # one value may stand for a list of one
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """How an anatomy becomes a scan; k-space files are taken as they are.
+
+    Parameters
+    ----------
+    voxel_size
+        Isotropic voxel edge that anatomies are brought to first, mm; by default their own.
+    resample
+        How; see :mod:`mrrecon.resolution`.
+    coils, snr, noise_correlation, coil_model, seed
+        See :func:`mrrecon.simulation.simulate`; the seed is that of coils, phase and noise.
+    """
+
+    voxel_size: float | None = None
+    resample: Literal["kspace-crop", "interpolation"] = "kspace-crop"
+    coils: int = 8
+    snr: float | None = 40.0
+    noise_correlation: float = 0.0
+    coil_model: Literal["loops", "birdcage"] = "loops"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("voxel_size", "snr"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise DataError(f"{name} of the simulation must be a positive number, got {value}.")
+        if self.coils < 1 or self.seed < 0 or not 0 <= self.noise_correlation < 1:
+            raise DataError(
+                "The simulation needs at least one coil, a seed from 0 and a noise_correlation in [0, 1), got "
+                f"{self.coils}, {self.seed} and {self.noise_correlation:g}."
+            )
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How scans are undersampled; see :func:`mrrecon.operators.make_mask`.
+
+    Parameters
+    ----------
+    mask
+        Kind of mask.
+    calibration
+        Side of the fully sampled centre, at most; maps are estimated from it.
+    calibration_share
+        Share of the samples that the centre may take at most: at high R and small matrices it is smaller than
+        `calibration`.
+    elliptical
+        Leave the corners of k-space out.
+    """
+
+    mask: Literal["poisson", "gaussian", "uniform"] = "poisson"
+    calibration: int = 24
+    calibration_share: float = 0.5
+    elliptical: bool = False
+
+    def __post_init__(self) -> None:
+        if self.calibration < 0 or not 0 < self.calibration_share <= 1:
+            raise DataError(
+                "calibration must be a whole number from 0 and calibration_share in (0, 1], got "
+                f"{self.calibration} and {self.calibration_share:g}."
+            )
+
+    def side(self, shape: tuple[int, int], acceleration: float) -> int:
+        """Side of the fully sampled centre of a mask ``(y, z)``.
+
+        >>> Sampling().side((96, 112), 4), Sampling().side((96, 112), 48)
+        (24, 10)
+        """
+        samples = math.prod(shape) / acceleration
+        return min(self.calibration, math.isqrt(int(self.calibration_share * samples)))
+
+
+@dataclass(frozen=True)
+class Method:
+    """A solver, its settings, and values of settings to try besides.
+
+    Parameters
+    ----------
+    name
+        Of a solver, or of a peer: ``"bart-l1-wavelet"``.
+    label
+        What it is called in tables; by default its name.
+    settings
+        Settings that differ from the solver's defaults; together with these they are its default in the report.
+    grid
+        Values to try for some of the settings; all combinations are run, and the default.
+    priors
+        Names or folders of priors (or three of them, one for each axis), instead of those of the study.
+
+    Raises
+    ------
+    DataError
+        If there is no such solver, or it refuses a setting.
+    """
+
+    name: str
+    label: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    grid: dict[str, list[Any]] = field(default_factory=dict)
+    priors: list[Any] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if not self.label:
+            object.__setattr__(self, "label", self.name)
+        for name, source in (("seed", "seeds of the study"), ("prior", "priors of the study or of this solver")):
+            if name in self.settings or name in self.grid:
+                raise DataError(f"{self.label} must not have {name} among its settings or grid; write {source}.")
+        if self.priors and not self.takes_prior:
+            raise DataError(f"The solver {self.name} has no prior; leave out the priors of {self.label}.")
+        for name, values in self.grid.items():
+            if not isinstance(values, (list, tuple)) or not values:
+                raise DataError(f"The grid of {self.label} must give a list of values for {name}, got {values!r}.")
+        for variant in self.variants():
+            self.solver(variant)
+
+    @property
+    def takes_prior(self) -> bool:
+        """Whether the solver asks a prior."""
+        return "prior" in self.fields
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Settings that the solver has."""
+        from mrrecon.studies.peers import find_solver
+
+        return tuple(getattr(find_solver(self.name), "__dataclass_fields__", ()))
+
+    def variants(self) -> dict[str, dict[str, Any]]:
+        """Name of a choice of settings to how it changes `settings`, the unchanged ones first.
+
+        >>> Method("cg-sense", grid={"max_iter": [10, 20]}).variants()
+        {'default': {}, 'max_iter=10': {'max_iter': 10}, 'max_iter=20': {'max_iter': 20}}
+        """
+        found: dict[str, dict[str, Any]] = {DEFAULT: {}}
+        if self.grid:
+            for values in product(*self.grid.values()):
+                changes = dict(zip(self.grid, values, strict=True))
+                found[", ".join(f"{name}={_spell(value)}" for name, value in changes.items())] = changes
+        return found
+
+    def solver(self, variant: str, **more: Any) -> Any:
+        """Make the solver with the settings of a variant and `more`.
+
+        Raises
+        ------
+        DataError
+            If it refuses them.
+        """
+        from mrrecon.priors.settings import settings_problem
+        from mrrecon.studies.peers import find_solver
+
+        made_by = find_solver(self.name)
+        settings = {**self.settings, **self.variants()[variant], **more}
+        problem = settings_problem(made_by, settings)
+        if problem:
+            raise DataError(f"The solver {self.name}: {problem}.")
+        try:
+            return made_by(**settings)
+        except ValueError as error:
+            raise DataError(f"The solver {self.name}: {error}") from error
+
+
+@dataclass(frozen=True)
+class Study:
+    """A grid of runs: files x accelerations x solvers x priors x seeds.
+
+    Parameters
+    ----------
+    name
+        What the study is called.
+    files
+        Anatomies to simulate scans of, and k-space files; with paths already found.
+    solvers
+        What is compared.
+    accelerations
+        Requested R.
+    priors
+        Names or folders of priors, for the solvers that take one (or three of them, one for each axis); empty: the
+        solver's own.
+    seeds
+        Of the masks, and of what is random in solvers.
+    maps
+        ``"estimated"`` by ESPIRiT from the undersampled data, or ``"given"``: those of the simulation or the file.
+    simulation, sampling
+        How scans are made.
+    metrics
+        Settings of :class:`mrrecon.metrics.MetricPolicy`.
+    baseline
+        Label of the method that the report compares the others with; empty: none.
+    device
+        Where to compute: ``"auto"`` (a GPU if there is one), ``"cpu"`` or ``"cuda"``.
+
+    Raises
+    ------
+    DataError
+        If a setting is out of range, or names what there is not.
+    """
+
+    name: str
+    files: tuple[StudyFile, ...]
+    solvers: tuple[Method, ...]
+    accelerations: tuple[float, ...] = (4.0, 8.0, 12.0, 16.0, 24.0, 36.0, 48.0)
+    priors: tuple[Any, ...] = ()
+    seeds: tuple[int, ...] = (0,)
+    maps: Literal["estimated", "given"] = "estimated"
+    simulation: Simulation = Simulation()
+    sampling: Sampling = Sampling()
+    metrics: dict[str, Any] = field(default_factory=dict)
+    baseline: str = ""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any], folder: str | Path = ".") -> Study:
+        """Build from plain settings, as a YAML file has them; paths are relative to `folder` or to $MRRECON_DATA.
+
+        Raises
+        ------
+        DataError, FileFormatError
+            If a setting is missing, unknown, of the wrong type or out of range; if a file or prior is not there.
+        """
+        settings = {k: [v] if k in LISTS and not isinstance(v, list) else v for k, v in settings.items()}
+        _refuse(_Plain, settings)
+        return cls(
+            **{
+                **settings,
+                "files": tuple(find_files(settings["files"], Path(folder))),
+                "solvers": tuple(_method(given, Path(folder)) for given in settings["solvers"]),
+                "accelerations": tuple(map(float, settings.get("accelerations", cls.accelerations))),
+                "priors": tuple(_prior(given, Path(folder)) for given in settings.get("priors", [])),
+                "seeds": tuple(settings.get("seeds", cls.seeds)),
+                "simulation": _made(Simulation, settings.get("simulation", {})),
+                "sampling": _made(Sampling, settings.get("sampling", {})),
+            }
+        )
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> Study:
+        """Read a YAML file of settings; its paths are relative to it or to $MRRECON_DATA.
+
+        Raises
+        ------
+        FileFormatError
+            If the file is missing, not YAML, or its settings are not usable.
+        """
+        from jsonargparse import get_loader  # reads 4e-4 as a number, which plain YAML 1.1 does not
+
+        try:
+            settings = get_loader("yaml")(Path(path).read_text("utf-8"))
+        except OSError as error:
+            raise FileFormatError(f"{path} cannot be read: {error.strerror or error}.") from error
+        except ValueError as error:
+            raise FileFormatError(f"{path} is not text.") from error
+        except Exception as error:  # the YAML library's own exceptions
+            raise FileFormatError(f"{path} is not valid YAML: {' '.join(str(error).split())[:200]}.") from error
+        if not isinstance(settings, dict):
+            raise FileFormatError(f"{path} has no settings; it must be YAML with at least name, files and solvers.")
+        try:
+            return cls.from_settings(settings, Path(path).absolute().parent)
+        except MRReconError as error:
+            raise FileFormatError(f"{path}: {error}") from error
+
+    def __post_init__(self) -> None:
+        if not self.name or any(mark in self.name for mark in "/\\"):
+            raise DataError(f"The setting name must be text without slashes, got {self.name!r}.")
+        for name in ("files", "solvers", "accelerations", "seeds"):
+            if not getattr(self, name):
+                raise DataError(f"The setting {name} is empty: there is nothing to run.")
+        for what, names in (
+            ("files", [file.name for file in self.files]),
+            ("solvers", [method.label for method in self.solvers]),
+        ):
+            twice = next((name for name in names if names.count(name) > 1), None)
+            if twice is not None:
+                other = "label" if what == "solvers" else "name"
+                raise DataError(f"Two of the {what} are called {twice!r}; give one of them another {other}.")
+        if not all(math.isfinite(r) and r >= 1 for r in self.accelerations):
+            raise DataError(f"accelerations must be numbers of at least 1, got {list(self.accelerations)}.")
+        if min(self.seeds) < 0:
+            raise DataError(f"seeds must be whole numbers from 0, got {list(self.seeds)}.")
+        labels = [method.label for method in self.solvers]
+        if self.baseline and self.baseline not in labels:
+            raise DataError(f"The baseline {self.baseline!r} is none of the solvers: {', '.join(labels)}.")
+        self.policy()
+
+    def policy(self) -> Any:
+        """How the results are measured: a :class:`mrrecon.metrics.MetricPolicy`."""
+        from mrrecon.metrics import MetricPolicy
+
+        return _made(MetricPolicy, self.metrics)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {**asdict(self), "files": [file.to_dict() for file in self.files]}
+
+
+@dataclass(frozen=True)
+class _Plain:
+    """The types that the settings of a study have in YAML."""
+
+    name: str
+    files: list[Any]
+    solvers: list[Any]
+    accelerations: list[float] = field(default_factory=list)
+    priors: list[Any] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=list)
+    maps: Literal["estimated", "given"] = "estimated"
+    simulation: dict[str, Any] = field(default_factory=dict)
+    sampling: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    baseline: str = ""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+_Plain.__name__ = "Study"  # in messages
+
+
+def _refuse(made_by: type, settings: Mapping[str, Any]) -> None:
+    from mrrecon.priors.settings import settings_problem
+
+    problem = settings_problem(made_by, settings)
+    if problem:
+        raise DataError(f"{problem}.")
+
+
+def _made(made_by: type, settings: Mapping[str, Any]) -> Any:
+    _refuse(made_by, settings)
+    return made_by(**settings)
+
+
+def _method(given: Any, folder: Path) -> Method:
+    settings = {"name": given} if isinstance(given, str) else given
+    if not isinstance(settings, dict):
+        raise DataError(f"Each of the solvers must be a name, or an object with a name, got {given!r}.")
+    _refuse(Method, settings)
+    return Method(**{**settings, "priors": [_prior(one, folder) for one in settings.get("priors", [])]})
+
+
+def _prior(given: Any, folder: Path) -> Any:
+    """A prior, or three of them, that are there; folders relative to the study's."""
+    from mrrecon import priors
+    from mrrecon.priors.errors import PriorError
+
+    if isinstance(given, Sequence) and not isinstance(given, str):
+        if len(given) != 3:
+            raise DataError(f"One of the priors must be a name or three of them, one for each axis, got {given!r}.")
+        return [_prior(one, folder) for one in given]
+    if not isinstance(given, str):
+        raise DataError(f"A prior must be the name or the folder of one, got {given!r}.")
+    found = given
+    if given not in priors.names() and (folder / given).is_dir():
+        found = str(folder / given)
+    try:
+        priors.describe(found)
+    except PriorError as error:
+        raise DataError(str(error)) from error
+    return found
+
+
+def _spell(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
