@@ -17,6 +17,7 @@ from mrrecon.io.atomic import atomic_path
 
 __all__ = ["draw_curves", "draw_denoised", "draw_samples"]
 
+TRIVIAL = "scaled input"  # method that curves are drawn relative to
 TILE = 1.7  # inches
 TOP = 1.25  # magnitude of samples that is shown white; bright tissue is one
 BRIGHTEST = 0.995  # share of the pixels of a true slice that are not shown white
@@ -26,6 +27,9 @@ DPI = 110
 def draw_curves(rows: Sequence[Mapping[str, Any]], path: str | Path, dashed: Sequence[str] = ()) -> Path:
     """Draw mean PSNR against the noise level, one panel per voxel size, one curve per method.
 
+    Where the rows have the method ``"scaled input"``, curves are drawn relative to it: they differ by less than they
+    fall.
+
     Parameters
     ----------
     rows
@@ -33,7 +37,7 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], path: str | Path, dashed: Seq
     path
         PNG file.
     dashed
-        Methods whose curves are dashed.
+        Methods whose curves are dashed, in shades of grey.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -43,16 +47,25 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], path: str | Path, dashed: Seq
     figure = Figure(figsize=(1.2 + 4.2 * len(panels), 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    names = list(dict.fromkeys(name for methods in panels.values() for name in methods if name != TRIVIAL))
+    greys = [name for name in names if name in dashed]
+    styles: dict[str, dict[str, Any]] = {
+        name: {"ls": "--", "color": str(0.75 * k / len(greys)), "marker": "sv^<>dx"[k % 7], "ms": 4}
+        for k, name in enumerate(greys)
+    }
     for axes, (size, methods) in zip(all_axes, panels.items(), strict=True):
-        for name, levels in methods.items():
-            style = "--" if name in dashed else "-"
-            axes.plot([sigmas[k] for k in levels], [v["all"] for v in levels.values()], style, marker=".", label=name)
+        zero = {level: v["all"] for level, v in methods.get(TRIVIAL, {}).items()}
+        for name in (name for name in names if name in methods):
+            heights = [v["all"] - zero.get(level, 0.0) for level, v in methods[name].items()]
+            style = styles.get(name, {"marker": "o", "ms": 4})
+            axes.plot([sigmas[level] for level in methods[name]], heights, label=name, **style)
         axes.set(title=f"{size} voxels", xlabel="noise σ per real component (bright tissue is 1)", xscale="log")
         axes.set_xticks(list(sigmas.values()), [f"{s:.2g}\nt = {t}" for t, s in sigmas.items()])
         axes.minorticks_off()
         axes.grid(alpha=0.3)
-    all_axes[0].set_ylabel("complex PSNR (dB)")
-    all_axes[-1].legend(fontsize=7)
+    relative = any(TRIVIAL in methods for methods in panels.values())
+    all_axes[0].set_ylabel(f"complex PSNR{f' above that of the {TRIVIAL}' if relative else ''} (dB)")
+    figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
     return _save(figure, path, "white")
 
 

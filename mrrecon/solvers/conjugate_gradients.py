@@ -43,6 +43,8 @@ def conjugate_gradients(problem: Problem, ridge: float, b: Any, x: Any, warm: bo
     energy = real_dot(r, r)
     while energy > 0:
         _, curvature = problem.encoding.normal_energy(p, out=q, ridge=ridge)
+        if curvature <= 0:  # solved: nothing but rounding is left
+            return
         alpha = energy / curvature
         if not (math.isfinite(alpha) and math.isfinite(energy)):
             yield Iteration(x, math.nan)

@@ -98,7 +98,8 @@ class Problem:
     def misfit(self, image: Any) -> float:
         """``|A x - y|^2``."""
         fitted = real_dot(image, self.encoding.normal(image)) - 2 * real_dot(image, self.backprojection)
-        return max(0.0, fitted + self.energy)
+        misfit = fitted + self.energy
+        return 0.0 if misfit < 0 else misfit  # rounding; what is not a number stays so
 
     def chi_squared(self, image: Any) -> float:
         """Mean square of the data residual in units of the noise: ``|A x - y|^2 / (m s^2)`` over m measured samples.

@@ -39,7 +39,7 @@ class PriorSolver(IterativeSolver):
     Notes
     -----
     ``extras["prior_influence"]`` of the result is the part of the image that the data do not determine, see
-    :func:`~mrrecon.solvers.trust.prior_influence`.
+    :func:`~mrrecon.solvers.influence.prior_influence`.
     """
 
     lam: float | None = None

@@ -53,3 +53,9 @@ def test_agrees_with_bart(bart, iterations):
     theirs = bart(f"pics -S -l2 -r 0.02 -i{iterations}", scan.kspace, scan.maps)
     ours = CGSense(lam=0.02, max_iter=iterations, tolerance=0)(scan).volume
     assert nrmse(ours, theirs) < 1e-3
+
+
+def test_solved_problems_end_without_dividing_by_nothing():
+    scan = make_scan(snr=None, fraction=1.0)
+    result = CGSense(lam=0, max_iter=300, tolerance=0)(scan)
+    assert nrmse(result.volume, scan.reference) < 1e-4
