@@ -14,6 +14,7 @@ from mrrecon import priors
 
 ZOO = REPOSITORY / "priors" / "zoo"
 NAMES = ("brain-1x", "brain-2x", "brain-4x", "brain-diverse", "brain-infinite", "brain-small")
+FIXED = {"brain-1x": 1.0, "brain-2x": 2.0, "brain-4x": 4.0}  # mm
 MIB = 2**20
 VALIDATION = ("brain_t1_uih1", "brain_t1_uih2", "brain_t1_ljmni26", "brain_t2_ljmni26", "brain_flair_ljmni26",
               "brain_t1_ixi015_2mm")  # fmt: skip
@@ -76,6 +77,25 @@ def test_none_was_trained_on_validation_subjects(name):
 def test_trained_priors_beat_classical_ones(name, sigma):
     classical = max(gain(priors.load(other), 2.0, sigma) for other in ("wavelet", "total-variation"))
     assert gain(priors.load(name), 2.0, sigma) > classical + 0.4
+
+
+@pytest.mark.parametrize(("name", "edge"), FIXED.items())
+def test_priors_of_one_voxel_size_denoise_there_and_brain_diverse_as_well(name, edge):
+    own = gain(priors.load(name), edge, 0.05)
+    assert own > gain(priors.load("wavelet"), edge, 0.05) + 0.5
+    assert gain(priors.load("brain-diverse"), edge, 0.05) > own - 0.3
+
+
+@pytest.mark.parametrize("edge", [1.0, 2.0])
+def test_a_prior_of_coarse_voxels_loses_at_fine_ones(edge):
+    fitting = next(name for name, own in FIXED.items() if own == edge)
+    assert gain(priors.load("brain-4x"), edge, 0.1) < gain(priors.load(fitting), edge, 0.1) - 0.5
+
+
+def test_the_infinite_prior_follows_the_voxel_size():
+    prior = priors.load("brain-infinite")
+    assert gain(prior, 2.0, 0.1) > gain(priors.load("wavelet"), 2.0, 0.1) + 0.5
+    assert gain(prior, 1.0, 0.05) > 7
 
 
 @pytest.mark.parametrize("factor", [1e-4, 37.0])
