@@ -10,6 +10,8 @@ import nibabel
 import numpy as np
 from helpers import REPOSITORY
 
+import mrrecon as mr
+
 
 def run(name, *arguments, cwd):
     script = REPOSITORY / "examples" / name
@@ -48,3 +50,16 @@ def test_priors(tmp_path):
     psnr = {name: float(number) for name, number in re.findall(r"([\w-]+) +PSNR +([\d.-]+) dB", printed)}
     assert psnr["brain-diverse"] > psnr["wavelet"] > psnr["noisy"] and psnr["mine"] != psnr["noisy"]
     assert "brain-infinite" in printed and (tmp_path / "priors.png").stat().st_size > 10_000
+
+
+def test_swap(tmp_path):
+    grids = np.meshgrid(*(np.linspace(-1, 1, n) for n in (16, 48, 48)), indexing="ij")
+    anatomy = 1.0 * (sum((g / 0.8) ** 2 for g in grids) < 1) - 0.5 * (np.hypot(grids[1], grids[2]) < 0.3)
+    mr.write(mr.simulate(anatomy.clip(0), n_coils=4, voxel_size=(2, 2, 2), snr=30, seed=0), tmp_path / "scan.h5")
+    printed = run("swap.py", tmp_path / "scan.h5", 2.5, cwd=tmp_path)
+    found = re.findall(r"^(\w+), (.+): [\d.]+ s, PSNR ([\d.]+) dB$", printed, re.M)
+    assert [solver for solver, _, _ in found] == ["variational"] * 4 + ["dds", "tpdm"]
+    assert [prior for _, prior, _ in found[:4]] == [
+        "brain-small", "total-variation", "['brain-small', 'wavelet', 'wavelet']", "soft"
+    ]  # fmt: skip
+    assert min(float(psnr) for _, _, psnr in found[:3]) > 29 and min(float(psnr) for _, _, psnr in found[4:]) > 15
