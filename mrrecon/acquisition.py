@@ -17,6 +17,7 @@ __all__ = ["Acquisition", "Domain", "LazyArray", "Step"]
 
 Domain = Literal["kspace", "image"]
 AXES = ("x", "y", "z")
+LEAST_SAMPLED = 2 / 3  # of k-space, without gaps: an ellipse with partial Fourier, not a reduced resolution
 
 
 class LazyArray(Protocol):
@@ -290,6 +291,15 @@ class Acquisition:
     def noise_std(self) -> float | None:
         """Standard deviation of the noise of one complex sample (root mean variance over coils), if known."""
         return None if self.noise_covariance is None else float(np.sqrt(np.diag(self.noise_covariance).real.mean()))
+
+    @property
+    def is_fully_sampled(self) -> bool:
+        """Whether the mask is one block without gaps along any line, corners or one side missing at most."""
+        for axis in range(self.mask.ndim):
+            edges = np.abs(np.diff(self.mask.astype(np.int8), axis=axis, prepend=0, append=0)).sum(axis=axis)
+            if edges.max() > 2:
+                return False
+        return bool(self.mask.mean() >= LEAST_SAMPLED)
 
     @property
     def is_whitened(self) -> bool:

@@ -132,8 +132,9 @@ def _checkpoint(output: str, resume: bool) -> Path:
     path = _checkpoint_path(output)
     if resume and not path.exists():
         raise DataError(f"There is nothing to resume: {path} does not exist; leave --resume out to begin.")
-    if not resume:
-        path.unlink(missing_ok=True)
+    if not resume and path.exists():
+        print(f"{path}, of a run that was stopped, is not gone on with (--resume would) and is replaced")
+        path.unlink()
     return path
 
 

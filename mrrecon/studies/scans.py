@@ -122,7 +122,6 @@ def _measured(file: StudyFile, study: Study) -> Acquisition:
     """K-space as it is; without a reference, that is what all of its samples give."""
     from mrrecon import io
     from mrrecon.solvers.zero_filled import ZeroFilled
-    from mrrecon.training.volumes import _has_no_gaps
 
     scan = io.read(file.path)
     if scan.noise_covariance is not None and not scan.is_whitened:
@@ -130,7 +129,7 @@ def _measured(file: StudyFile, study: Study) -> Acquisition:
     if study.maps == "given" and scan.maps is None:
         raise DataError(f"{file.path} has no maps; write 'maps: estimated' in the study, or give a file with maps.")
     if scan.reference is None:
-        if not _has_no_gaps(scan.mask):
+        if not scan.is_fully_sampled:
             raise DataError(
                 f"{file.path} is undersampled (R = {scan.acceleration:.2f}) and has no reference, so that there is "
                 "nothing to compare with; leave it out."

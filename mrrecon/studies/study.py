@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mrrecon.errors import DataError, FileFormatError, MRReconError
+from mrrecon.io.settings_file import read_settings
 from mrrecon.studies.files import StudyFile, find_files
 
 __all__ = ["DEFAULT", "Method", "Sampling", "Simulation", "Study", "StudyFile"]
@@ -263,18 +264,7 @@ class Study:
         FileFormatError
             If the file is missing, not YAML, or its settings are not usable.
         """
-        from jsonargparse import get_loader  # reads 4e-4 as a number, which plain YAML 1.1 does not
-
-        try:
-            settings = get_loader("yaml")(Path(path).read_text("utf-8"))
-        except OSError as error:
-            raise FileFormatError(f"{path} cannot be read: {error.strerror or error}.") from error
-        except ValueError as error:
-            raise FileFormatError(f"{path} is not text.") from error
-        except Exception as error:  # the YAML library's own exceptions
-            raise FileFormatError(f"{path} is not valid YAML: {' '.join(str(error).split())[:200]}.") from error
-        if not isinstance(settings, dict):
-            raise FileFormatError(f"{path} has no settings; it must be YAML with at least name, files and solvers.")
+        settings = read_settings(path, "name, files and solvers")
         try:
             return cls.from_settings(settings, Path(path).absolute().parent)
         except MRReconError as error:

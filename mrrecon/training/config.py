@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mrrecon.errors import DataError, FileFormatError
+from mrrecon.io.settings_file import read_settings
 
 __all__ = ["TrainingConfig"]
 
@@ -133,18 +134,7 @@ class TrainingConfig:
         FileFormatError
             If the file is missing, not YAML, or its settings are not usable.
         """
-        from jsonargparse import get_loader  # reads 4e-4 as a number, which plain YAML 1.1 does not
-
-        try:
-            settings = get_loader("yaml")(Path(path).read_text("utf-8"))
-        except OSError as error:
-            raise FileFormatError(f"{path} cannot be read: {error.strerror or error}.") from error
-        except ValueError as error:
-            raise FileFormatError(f"{path} is not text.") from error
-        except Exception as error:  # the YAML library's own exceptions
-            raise FileFormatError(f"{path} is not valid YAML: {' '.join(str(error).split())[:200]}.") from error
-        if not isinstance(settings, dict):
-            raise FileFormatError(f"{path} has no settings; it must be YAML with at least name and data.")
+        settings = read_settings(path, "name and data")
         try:
             return cls.from_settings({**settings, **{k: v for k, v in changes.items() if v is not None}})
         except DataError as error:

@@ -18,7 +18,6 @@ __all__ = ["TrainingVolume", "allowed_planes", "find_volumes", "read_volumes"]
 
 THICK_EDGE = 2.0  # mm; a longer edge, also THICK_RATIO times the others, is the distance of separate 2D slices
 THICK_RATIO = 1.5
-LEAST_SAMPLED = 2 / 3  # of k-space, without gaps: an ellipse with partial Fourier, not a reduced resolution
 IMAGES = (".nii", ".nii.gz", ".mgz")
 SCANS = (".h5", ".hdf5", ".mrd", ".cfl", ".dat")
 
@@ -203,18 +202,9 @@ def _holds_reconstruction(path: Path) -> bool:
 def _combined(scan: Acquisition, path: Path) -> np.ndarray:
     from mrrecon.solvers.zero_filled import ZeroFilled
 
-    if not _has_no_gaps(scan.mask):
+    if not scan.is_fully_sampled:
         raise DataError(
             f"{path} is undersampled (R = {scan.acceleration:.2f}); a prior is trained on fully sampled scans, "
             "so reconstruct it first (mrrecon recon) or leave it out."
         )
     return ZeroFilled()(scan if scan.maps is not None else scan.calibrate()).volume
-
-
-def _has_no_gaps(mask: np.ndarray) -> bool:
-    """Whether the mask is one block without gaps along any line, corners or one side missing at most."""
-    for axis in range(mask.ndim):
-        edges = np.abs(np.diff(mask.astype(np.int8), axis=axis, prepend=0, append=0)).sum(axis=axis)
-        if edges.max() > 2:
-            return False
-    return bool(mask.mean() >= LEAST_SAMPLED)
