@@ -71,7 +71,8 @@ class SlicedPrior:
         self.planes = tuple(planes)
         self.voxel_size = voxel_size
         self.evaluations = 0
-        for plane in self.planes:
+        told = {(id(self.priors[plane]), self.edges(plane)): plane for plane in reversed(self.planes)}
+        for plane in sorted(told.values()):  # the same thing is said once
             self._check_voxels(plane)
 
     def edges(self, plane: int) -> tuple[float, float]:
@@ -134,8 +135,8 @@ class SlicedPrior:
         low, high = prior.voxel_sizes
         if not low * (1 - VOXEL_TOLERANCE) <= edge <= high * (1 + VOXEL_TOLERANCE):
             warnings.warn(
-                f"The prior {prior.name} was made for voxels of {_range(low, high)} and the slices perpendicular to "
-                f"axis {'xyz'[plane]} have {edge:.2g} mm; {_advice(prior.name, edge)}.",
+                f"The prior {prior.name} was made for voxels of {_range(low, high)} and slices perpendicular to axis "
+                f"{'xyz'[plane]} have {edge:.2g} mm; {_advice(prior.name, edge)}.",
                 stacklevel=2,
             )
 

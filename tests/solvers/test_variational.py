@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -154,9 +156,14 @@ def test_broken_numbers_of_a_prior_keep_the_iterate_before():
     )
 
 
-def test_wrong_voxel_size_is_said_once_per_plane():
+def test_wrong_voxel_size_is_said_once():
     with pytest.warns(UserWarning, match="pixelwise was made for voxels of 1 mm .* axis x have 2 mm; use brain-"):
         SlicedPrior(Pixelwise(voxel_sizes=(1.0, 1.0)), (2.0, 2.0, 2.0), planes=(0,))
+    for voxel_size, times in (((2.0, 2.0, 2.0), 1), ((2.0, 3.0, 4.0), 3), ((1.0, 1.0, 1.0), 0)):
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            SlicedPrior(Pixelwise(voxel_sizes=(1.0, 1.0)), voxel_size)
+        assert len(said) == times
 
 
 def test_data_that_determine_next_to_nothing_are_named():
