@@ -14,7 +14,7 @@ import torch
 
 from mrrecon.errors import DataError
 
-__all__ = ["Place", "asked_to_stop", "joined"]
+__all__ = ["Place", "asked_to_stop", "deaf_to_interrupts", "joined"]
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,19 @@ def asked_to_stop() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def deaf_to_interrupts() -> Iterator[None]:
+    """Processes started inside never notice Ctrl-C, not even while they are starting; this one does afterwards."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which a new process inherits
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _processor() -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import math
 import multiprocessing
-import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -21,6 +20,7 @@ import torch
 
 from mrrecon.errors import DataError
 from mrrecon.training.augmentation import Augmentation, augment
+from mrrecon.training.processes import deaf_to_interrupts
 from mrrecon.training.resampling import cut_off, fit_canvas, resample, rotate
 from mrrecon.training.volumes import Voxel, allowed_planes
 
@@ -285,7 +285,8 @@ def prefetch(
     try:
         for step in itertools.count(start_step):
             while len(ahead) < max(depth, workers):
-                ahead.append(executor.submit(draw, step + len(ahead), rank))
+                with deaf_to_interrupts():  # Ctrl-C is for the training, which ends its workers
+                    ahead.append(executor.submit(draw, step + len(ahead), rank))
             yield step, torch.from_numpy(ahead.popleft().result())
     finally:
         executor.shutdown(cancel_futures=True)
@@ -299,7 +300,6 @@ _worker: dict[str, Callable[[int, int], np.ndarray]] = {}  # of a worker process
 
 
 def _start_worker(sampler: SliceSampler) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the training, which ends its workers
     torch.set_num_threads(1)
     _worker["draw"] = _as_array(sampler)
 
