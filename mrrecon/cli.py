@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import inspect
 import os
 import sys
 import types
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, get_args, get_origin
 
 from mrrecon import __version__
-from mrrecon.errors import MRReconError
+from mrrecon.errors import DataError, MRReconError
 from mrrecon.priors.errors import PriorError
 
 __all__ = ["main"]
@@ -78,31 +79,82 @@ def _spell_out_solver(arguments: list[str], paths: dict[str, str]) -> list[str]:
     The default stands here, not in the signature: there, its settings would become those of whatever is chosen.
     """
     spelled = list(arguments)
-    if paths and not any(a.partition("=")[0] in ("--solver", "--config") for a in spelled):
+    if not paths:
+        return spelled
+    if not any(a.partition("=")[0] in ("--solver", "--config") for a in spelled):
         spelled.insert(spelled.index("recon") + 1, f"--solver={DEFAULT_SOLVER}")
+    chosen, settings, load = None, {}, _plain_yaml()
     for i, argument in enumerate(spelled):
-        flag, _, value = argument.partition("=")
-        if flag == "--solver" and value in paths:
-            spelled[i] = f"--solver={paths[value]}"
-        elif argument == "--solver" and i + 1 < len(spelled):
-            spelled[i + 1] = paths.get(spelled[i + 1], spelled[i + 1])
+        flag, equals, value = argument.partition("=")
+        if flag != "--solver" and not flag.startswith("--solver."):
+            continue
+        place = i if equals else i + 1
+        value = value if equals else "".join(spelled[place : place + 1])
+        if flag != "--solver":
+            settings[flag.removeprefix("--solver.").removeprefix("init_args.")] = load(value)
+        elif place < len(spelled):
+            chosen = value
+            spelled[place] = (f"{flag}=" if equals else "") + _solver_path(value, paths)
+    if chosen in paths:
+        _check_solver(chosen, settings)
     return spelled
 
 
-def _yaml_loader(paths: dict[str, str]) -> Callable[[str], Any]:
-    """Load YAML in which ``solver: cg-sense`` and ``class_path: cg-sense`` mean the class of that name."""
+def _solver_path(name: str, paths: dict[str, str]) -> str:
+    """Class path of a solver's name; class paths stay what they are.
+
+    Raises
+    ------
+    DataError
+        If it is neither.
+    """
+    if name in paths:
+        return paths[name]
+    if "." in name or not name.strip():  # a class path, or for jsonargparse to refuse
+        return name
+    close = difflib.get_close_matches(name, paths, 1)
+    hint = f"did you mean {close[0]!r}? There are" if close else "choose one of"
+    raise DataError(f"There is no solver {name!r}; {hint} {', '.join(paths)}.")
+
+
+def _check_solver(name: str, settings: Mapping[str, Any]) -> None:
+    """Refuse settings that a solver does not have, or of another type, in one sentence.
+
+    Raises
+    ------
+    DataError
+        With what is wrong.
+    """
+    from mrrecon import solvers
+    from mrrecon.priors.settings import settings_problem
+
+    problem = settings_problem(solvers.get(name), settings)
+    if problem:
+        raise DataError(f"The solver {name}: {problem}.")
+
+
+def _plain_yaml() -> Callable[..., Any]:
+    """jsonargparse's reader of YAML, for which 1e-3 is a number."""
     from jsonargparse import get_loader
 
-    load = get_loader("yaml")
+    return get_loader("yaml")
+
+
+def _yaml_loader(paths: dict[str, str]) -> Callable[..., Any]:
+    """Load YAML in which ``solver: cg-sense`` and ``class_path: cg-sense`` mean the class of that name."""
+    load = _plain_yaml()
 
     def load_with_names(text: str, **options: Any) -> Any:
         value = load(text, **options)
-        if isinstance(value, dict):
+        if paths and isinstance(value, dict):
             solver = value.get("solver")
-            if isinstance(solver, str) and solver in paths:
-                value["solver"] = {"class_path": paths[solver]}
-            elif isinstance(solver, dict) and solver.get("class_path") in paths:
-                solver["class_path"] = paths[solver["class_path"]]
+            if isinstance(solver, str):
+                value["solver"] = {"class_path": _solver_path(solver, paths)}
+            elif isinstance(solver, dict) and isinstance(solver.get("class_path"), str):
+                name = solver["class_path"]
+                solver["class_path"] = _solver_path(name, paths)
+                if name in paths and isinstance(solver.get("init_args", {}), dict):
+                    _check_solver(name, solver.get("init_args", {}))
         return value
 
     return load_with_names

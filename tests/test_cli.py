@@ -217,5 +217,6 @@ def test_unwritable_output_is_refused_before_the_work(folder, tmp_path):
 
 
 def test_unknown_settings_are_refused():
-    done = run("recon", "scan.h5", "-o", "v.nii.gz", "--solver", "magic")
+    assert "no solver 'magic'" in refuses("recon", "scan.h5", "-o", "v.nii.gz", "--solver", "magic")
+    done = run("recon", "scan.h5", "-o", "v.nii.gz", "--unheard-of", 1)
     assert done.returncode == 2 and "Traceback" not in done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import yaml
 from solver_scans import make_scan
 
 import mrrecon as mr
@@ -60,6 +61,17 @@ def test_stopped_runs_go_on(scan, tmp_path, capsys):
         (["--time-budget=-1"], "positive number of seconds"),
         (["--solver", "variational", "--prior", "no-such-prior"], "no-such-prior"),
         (["--solver", "variational", "--prior", "wavelet", "wavelet"], "one prior or three"),
+        (["--solver", "variationl"], "no solver 'variationl'; did you mean 'variational'?"),
+        (["--solver", "magic"], "no solver 'magic'; choose one of zero-filled, "),
+        (
+            ["--solver", "dds", "--solver.maxiter=3"],
+            "The solver dds: DDS has no setting 'maxiter'; did you mean 'max_iter'?",
+        ),
+        (["--solver=dds", "--solver.max_iter", "few"], "'max_iter' of DDS must be a whole number, got 'few'"),
+        (
+            ["--solver", "dds", "--solver.renoise", "magic"],
+            "'renoise' of DDS must be 'posterior' or 'predicted', got 'magic'",
+        ),
     ],
 )
 def test_refusals(words, message, scan, tmp_path, capsys):
@@ -67,3 +79,24 @@ def test_refusals(words, message, scan, tmp_path, capsys):
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("solver", "message"),
+    [
+        ("magic", "no solver 'magic'"),
+        ({"class_path": "dds", "init_args": {"max_iter": "few"}}, "'max_iter' of DDS must be a whole number"),
+        ({"class_path": "cgsense"}, "did you mean 'cg-sense'?"),
+    ],
+)
+def test_refusals_in_a_settings_file(solver, message, scan, tmp_path, capsys):
+    (tmp_path / "recon.yaml").write_text(yaml.safe_dump({"solver": solver}))
+    assert recon(scan, tmp_path / "v.h5", "--config", tmp_path / "recon.yaml") == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_numbers_as_people_write_them(scan, tmp_path):
+    settings = ["--solver.lam", "1e-3", "--solver.max_iter=2", "--solver.init_args.tolerance=0"]
+    assert recon(scan, tmp_path / "v.h5", "--solver", "cg-sense", *settings) == 0
+    assert mr.Reconstruction.load(tmp_path / "v.h5").settings["lam"] == 1e-3

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mrrecon.acquisition import Acquisition
     from mrrecon.operators.encoding import CartesianEncoding
 
-__all__ = ["Problem", "pose", "whitened"]
+__all__ = ["Problem", "largest_eigenvalue", "pose", "whitened"]
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,20 @@ def whitened(acquisition: Acquisition) -> Acquisition:
     return whiten(scan)
 
 
+def largest_eigenvalue(encoding: CartesianEncoding) -> float:
+    """Of ``A^H A``, as a close upper bound.
+
+    Raises
+    ------
+    DataError
+        If it is zero.
+    """
+    bound = encoding.lipschitz()
+    if not bound > 0:
+        raise DataError("maps are zero everywhere; estimate them again with acquisition.calibrate().")
+    return bound
+
+
 def pose(acquisition: Acquisition, method: str) -> Problem:
     """Load, whiten and scale the scan, and set up its encoding operator.
 
@@ -149,9 +163,7 @@ def pose(acquisition: Acquisition, method: str) -> Problem:
         )
     scan = whitened(acquisition)
     encoding = CartesianEncoding(scan.maps, scan.mask, scan.domains[0])
-    lipschitz = encoding.lipschitz()
-    if not lipschitz > 0:
-        raise DataError("maps are zero everywhere; estimate them again with acquisition.calibrate().")
+    lipschitz = largest_eigenvalue(encoding)
     measured = signal_scale(scan.kspace, scan.mask, scan.domains[0])
     root = lipschitz**0.5
     scale = measured.level / root

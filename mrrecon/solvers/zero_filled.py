@@ -10,7 +10,7 @@ import numpy as np
 
 from mrrecon.operators.backend import get_array_module, to_numpy
 from mrrecon.solvers.base import Callback, Solver, Status
-from mrrecon.solvers.problem import whitened
+from mrrecon.solvers.problem import largest_eigenvalue, whitened
 
 if TYPE_CHECKING:
     from mrrecon.acquisition import Acquisition
@@ -42,7 +42,7 @@ class ZeroFilled(Solver):
             encoding = CartesianEncoding(scan.maps, scan.mask, scan.domains[0])
             volume = encoding.adjoint(scan.kspace)
             volume = volume.reshape(-1, *scan.shape)[0]
-            volume *= np.float32(1 / encoding.lipschitz())
+            volume *= np.float32(1 / largest_eigenvalue(encoding))
         seconds = time.perf_counter() - began
         if callback is not None:
             callback(Status(1, 1, 0.0, seconds, lambda: to_numpy(volume).astype(np.complex64)))

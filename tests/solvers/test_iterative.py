@@ -118,6 +118,13 @@ def test_warm_start_begins_where_told(name):
     assert warm.settings["warm_start"] is True and cold.settings["warm_start"] is False
 
 
+@pytest.mark.parametrize("name", solvers.names())
+def test_maps_of_nothing_are_refused(name):
+    scan = make_scan()
+    with pytest.raises(DataError, match="maps are zero everywhere"):
+        solver_of(name)(scan.evolve("no maps", maps=0 * scan.maps))
+
+
 @pytest.mark.parametrize("name", ITERATIVE)
 def test_warm_start_of_the_wrong_size_is_refused(name):
     with pytest.raises(ShapeError, match="initial has shape"):
