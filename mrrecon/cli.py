@@ -134,7 +134,7 @@ def _check_solver(name: str, settings: Mapping[str, Any]) -> None:
 
 
 def _plain_yaml() -> Callable[..., Any]:
-    """jsonargparse's reader of YAML, for which 1e-3 is a number."""
+    """Reader of YAML for which 1e-3 is a number: that of jsonargparse."""
     from jsonargparse import get_loader
 
     return get_loader("yaml")
