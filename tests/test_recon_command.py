@@ -70,7 +70,7 @@ def test_stopped_runs_go_on(scan, tmp_path, capsys):
         (["--solver=dds", "--solver.max_iter", "few"], "'max_iter' of DDS must be a whole number, got 'few'"),
         (
             ["--solver", "dds", "--solver.renoise", "magic"],
-            "must be 'posterior' or 'predicted', got 'magic'",
+            "must be 'posterior' or 'predicted' or null, got 'magic'",
         ),
     ],
 )

@@ -84,7 +84,7 @@ class DDS(SinglePlaneSampler):
     """Decomposed diffusion sampling: slices of one plane are denoised, and a few conjugate gradients fit the data.
 
     Parameters, result and residual are those of :class:`~mrrecon.solvers.posterior.PosteriorSampler`; ``gamma=1``,
-    ``renoise="predicted"`` and ``spacing="time"`` are the published choices.
+    ``renoise="predicted"``, ``first_level=None`` and ``spacing="time"`` are the published choices.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from mrrecon.operators.backend import get_array_module
 from mrrecon.operators.linalg import real_dot
-from mrrecon.solvers.conjugate_gradients import conjugate_gradients, data_step
+from mrrecon.solvers.conjugate_gradients import data_step, sense_start
 from mrrecon.solvers.iterative import Iteration, Start
 from mrrecon.solvers.problem import Problem
 from mrrecon.solvers.sliced_prior import SlicedPrior
@@ -19,7 +19,6 @@ from mrrecon.solvers.with_prior import PriorSolver
 
 __all__ = ["Variational"]
 
-START_STEPS, START_RIDGE = 8, 0.35  # of the CG-SENSE image that a cold start begins with; ridge as in CGSense
 SLICES = 50  # of each plane, where slices are drawn
 PROXIMAL_LAM, GRADIENT_LAM, PAPER_LAM = 0.25, 1.0, 0.01
 
@@ -136,16 +135,6 @@ def falling_levels(first: float, last: float, total: int, seconds: float | None 
         yield first * (last / first) ** min(share, 1.0)
         if share >= 1:
             return
-
-
-def sense_start(problem: Problem, image: Any) -> Any:
-    """A few iterations of CG-SENSE, from zero."""
-    ridge = START_RIDGE * problem.noise / problem.power**0.5 * problem.lipschitz
-    for _ in zip(
-        range(START_STEPS), conjugate_gradients(problem, ridge, problem.backprojection, image, False), strict=False
-    ):
-        pass
-    return image
 
 
 def proximal_steps(
