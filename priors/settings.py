@@ -87,7 +87,7 @@ def _spell(hint: Any) -> str:
         return " or ".join(map(repr, arguments))
     if isinstance(origin, type) and issubclass(origin, Sequence):
         items = [_spell(a) for a in arguments if a is not Ellipsis]
-        return f"a list of {', '.join(items)}" if items else "a list"
+        return f"a list of {', '.join(items)}" if any(items) else "a list"
     return "an object" if origin is dict or hint is dict else words.get(hint, "")
 
 

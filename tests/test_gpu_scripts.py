@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
 import re
@@ -13,7 +14,7 @@ import pytest
 import torch
 from helpers import REPOSITORY
 
-from mrrecon import priors
+from mrrecon import priors, studies
 from mrrecon.priors import networks
 from mrrecon.training.config import TrainingConfig
 
@@ -56,6 +57,24 @@ def test_training_all_priors_and_carrying_them_on(tmp_path):
 def test_speed_of_the_networks(tmp_path):
     printed = run("prior_speed.py", "--small", cwd=tmp_path)
     assert printed.count("'slices_per_second'") == 2 * len(RECIPES)
+
+
+def test_reconstruction(tmp_path):
+    printed = run("reconstruction.py", "--small", "--prior", "brain-small", cwd=tmp_path)
+    assert printed.count("'network_share'") >= 4 and "'Memcpy HtoD'" in printed
+    found = ast.literal_eval(printed.strip().splitlines()[-1])
+    runs = found["24x32x28, R = 4"]
+    assert set(runs) == {"cg-sense", "l1-wavelet", "variational", "dds", "tpdm"}
+    assert all(0 < run["network_share"] < 1 for run in runs.values() if "evaluations" in run)
+    assert all(run["psnr"] > 15 and run["seconds"] > 0 for run in runs.values())
+
+
+@pytest.mark.parametrize("study", sorted(SCRIPTS.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.data
+def test_studies_are_whole(study, data_dir, monkeypatch):
+    monkeypatch.setenv("MRRECON_DATA", str(data_dir))
+    found = studies.Study.from_yaml(study)
+    assert found.device == "cuda" and len(studies.expand(found)) >= 12
 
 
 @pytest.mark.parametrize("recipes", [RECIPES, CPU_RECIPES], ids=["gpu", "cpu"])

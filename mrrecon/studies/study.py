@@ -240,7 +240,7 @@ class Study:
         DataError, FileFormatError
             If a setting is missing, unknown, of the wrong type or out of range; if a file or prior is not there.
         """
-        settings = {k: [v] if k in LISTS and not isinstance(v, list) else v for k, v in settings.items()}
+        settings = _listed(settings)
         _refuse(_Plain, settings)
         return cls(
             **{
@@ -325,6 +325,10 @@ class _Plain:
 _Plain.__name__ = "Study"  # in messages
 
 
+def _listed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: [v] if k in LISTS and not isinstance(v, list) else v for k, v in settings.items()}
+
+
 def _refuse(made_by: type, settings: Mapping[str, Any]) -> None:
     from mrrecon.priors.settings import settings_problem
 
@@ -342,6 +346,7 @@ def _method(given: Any, folder: Path) -> Method:
     settings = {"name": given} if isinstance(given, str) else given
     if not isinstance(settings, dict):
         raise DataError(f"Each of the solvers must be a name, or an object with a name, got {given!r}.")
+    settings = _listed(settings)
     _refuse(Method, settings)
     return Method(**{**settings, "priors": [_prior(one, folder) for one in settings.get("priors", [])]})
 

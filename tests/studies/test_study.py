@@ -32,7 +32,7 @@ def test_grid_is_the_product_of_files_accelerations_seeds_and_methods_with_their
         "zero-filled",
         {"name": "cg-sense", "grid": {"max_iter": [5, 10], "lam": [0.1, 0.2]}},
         {"name": "variational", "grid": {"max_iter": [3]}},
-        {"name": "variational", "label": "own", "priors": ["wavelet"]},
+        {"name": "variational", "label": "own", "priors": "wavelet"},
     ]
     study = make_study(
         tmp_path,
