@@ -20,6 +20,7 @@ from mrrecon.solvers.with_prior import PriorSolver
 __all__ = ["Variational"]
 
 SLICES = 50  # of each plane, where slices are drawn
+MIRRORED = ((False, False), (True, True), (False, True), (True, False))  # axes of the slices, in turn
 PROXIMAL_LAM, GRADIENT_LAM, PAPER_LAM = 0.25, 1.0, 0.01
 
 
@@ -56,6 +57,9 @@ class Variational(PriorSolver):
         Conjugate gradients in each data step.
     slices
         Slices drawn per plane and iteration; 0: all of one plane if proximal, 50 of each plane otherwise.
+    mirror
+        Mirror the slices along none, both or one of their axes in turn, so that what the prior does otherwise to the
+        left than to the right averages out; False for priors that must see anatomy the right way round. Proximal only.
     time_limit
         Highest time T' of the random noise levels, as a share of the schedule; gradient and paper only.
     time_budget
@@ -66,6 +70,7 @@ class Variational(PriorSolver):
     Resolution-Robust 3D MRI Reconstruction with 2D Diffusion Priors, 2024, the objective and the section on slices;
     Mardani et al., A Variational Perspective on Solving Inverse Problems with Diffusion Models, 2023 (RED-diff).
     Proximal form: Zhang et al., Plug-and-Play Image Restoration with Deep Denoiser Prior, 2021, equations (6) to (9).
+    Mirrored slices: Terris, Moreau, Pustelnik, Tachella, Equivariant Plug-and-Play Image Reconstruction, 2024.
     """
 
     lam: float | None = None
@@ -78,6 +83,7 @@ class Variational(PriorSolver):
     last_level: float = 0.5
     cg_steps: int = 4
     slices: int = 0
+    mirror: bool = True
     time_limit: float = 0.4
     time_budget: float | None = None
 
@@ -118,7 +124,7 @@ class Variational(PriorSolver):
         last = self.last_level * problem.noise / math.sqrt(2)
         levels = falling_levels(max(self.first_level, last), last, self.max_iter, self.time_budget)
         left = islice(enumerate(levels), start.done, None)
-        return proximal_steps(problem, prior, lam, image, left, self.cg_steps)
+        return proximal_steps(problem, prior, lam, image, left, self.cg_steps, self.mirror)
 
 
 def falling_levels(first: float, last: float, total: int, seconds: float | None = None) -> Iterator[float]:
@@ -138,14 +144,21 @@ def falling_levels(first: float, last: float, total: int, seconds: float | None 
 
 
 def proximal_steps(
-    problem: Problem, prior: SlicedPrior, lam: float, image: Any, levels: Iterable[tuple[int, float]], cg_steps: int
+    problem: Problem,
+    prior: SlicedPrior,
+    lam: float,
+    image: Any,
+    levels: Iterable[tuple[int, float]],
+    cg_steps: int,
+    mirror: bool,
 ) -> Iterator[Iteration]:
     """Alternate denoised slices of one plane, at numbered levels, with data steps; see :class:`Variational`."""
     noise = problem.noise / math.sqrt(2)
     x = image
     for k, level in levels:
-        plane = prior.planes[k % len(prior.planes)]
-        z = denoised(prior, x, plane, level)
+        turn, index = divmod(k, len(prior.planes))
+        axes = MIRRORED[turn % len(MIRRORED)] if mirror else MIRRORED[0]
+        z = denoised(prior, x, prior.planes[index], level, axes)
         weight = lam * problem.lipschitz * (noise / level) ** 2
         new = data_step(problem, z, weight, cg_steps)
         change = new - x
@@ -157,8 +170,11 @@ def proximal_steps(
         yield Iteration(x, moved, {"level": level})
 
 
-def denoised(prior: SlicedPrior, x: Any, plane: int, level: float) -> Any:
-    """The image, for each set of maps, with the slices of a plane denoised."""
-    xp = get_array_module(x)
-    cubes = x.reshape(-1, *x.shape[-3:])
-    return xp.stack([prior.volume(prior.denoise(cube, plane, level), plane) for cube in cubes]).reshape(x.shape)
+def denoised(prior: SlicedPrior, x: Any, plane: int, level: float, mirrored: tuple[bool, bool]) -> Any:
+    """The image, for each set of maps, with the slices of a plane denoised, mirrored along their axes as told."""
+    xp, turns = get_array_module(x), list(mirrored)
+    turns.insert(plane, False)
+    reverse = (..., *(slice(None, None, -1 if turned else 1) for turned in turns))
+    cubes = x[reverse].reshape(-1, *x.shape[-3:])
+    clean = xp.stack([prior.volume(prior.denoise(cube, plane, level), plane) for cube in cubes]).reshape(x.shape)
+    return xp.ascontiguousarray(clean[reverse])

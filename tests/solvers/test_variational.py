@@ -116,6 +116,43 @@ def test_planes_take_turns_and_every_slice_is_counted():
     np.testing.assert_allclose([h["level"] for h in result.history], levels, rtol=1e-5)
 
 
+class Leaning(Pixelwise):
+    """Adds a part of what it gets, more and more to the right, and keeps what it gets."""
+
+    def __init__(self) -> None:
+        super().__init__(1e6)
+        self.seen: list[np.ndarray] = []
+
+    def _denoise(self, noisy, sigma, condition):
+        self.seen.append(noisy.numpy())
+        ramps = [torch.linspace(-1, 1, n) for n in noisy.shape[1:]]
+        return super()._denoise(noisy, sigma, condition) * (1 + 0.05 * (ramps[0][:, None] + 0.5 * ramps[1]))
+
+
+def test_mirrored_slices_undo_what_a_prior_does_to_one_side():
+    scan = make_scan(shape=(20, 24, 5))  # a slab: one plane
+    straight = Variational(prior=Pixelwise(1e6))(scan).volume
+    mirrored, leaning = (
+        nrmse(Variational(prior=Leaning(), mirror=mirror)(scan).volume, straight) for mirror in (True, False)
+    )
+    assert leaning > 0.1 and mirrored < 0.3 * leaning
+
+
+@pytest.mark.parametrize("mirror", [True, False])
+def test_slices_are_mirrored_in_turn(mirror):
+    scan, prior = make_scan(), Leaning()
+    truth = scan.reference.astype(np.complex64)
+    Variational(prior=prior, max_iter=12, mirror=mirror, lam=1e9)(scan, initial=truth)
+
+    def turned(slices, first):
+        errors = {axes: nrmse(np.flip(slices, axes), first) for axes in ((), (1,), (2,), (1, 2))}
+        return min(errors, key=errors.get)
+
+    found = [turned(slices, prior.seen[number % 3]) for number, slices in enumerate(prior.seen)]
+    expected = [(), (1, 2), (2,), (1,)] if mirror else [()] * 4
+    assert found == [axes for axes in expected for _ in range(3)]
+
+
 def test_each_plane_may_have_its_own_prior():
     scan, three = make_scan(), [Pixelwise(v) for v in (0.1, 0.2, 0.3)]
     result = Variational(prior=three, max_iter=3)(scan)
