@@ -16,7 +16,7 @@ from mrrecon.solvers import CGSense
 from mrrecon.studies import Method, Sampling, Study, expand
 
 BENCHMARKS = REPOSITORY / "benchmarks"
-STUDIES = [BENCHMARKS / "acceleration.yaml", *sorted((BENCHMARKS / "ablations").glob("*.yaml"))]
+STUDIES = [*sorted(BENCHMARKS.glob("*.yaml")), *sorted((BENCHMARKS / "ablations").glob("*.yaml"))]
 
 
 def ids(study):
@@ -248,7 +248,7 @@ def test_methods_made_in_python_are_checked_like_those_of_files():
 
 
 def test_there_are_studies_to_check():
-    assert {path.stem for path in STUDIES} == {"acceleration", "optimizer", "prior", "slices", "time_limit"}
+    assert {path.stem for path in STUDIES} == {"acceleration", "samplers", "optimizer", "prior", "slices", "time_limit"}
 
 
 @pytest.mark.data
