@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,6 +64,15 @@ class Problem:
     energy: float
     samples: int
 
+    @cached_property
+    def seen(self) -> Any:
+        """Voxels where some coil's map is not zero, as booleans of the shape of an image."""
+        maps = self.encoding.maps
+        found = maps[..., 0, :, :, :] != 0
+        for coil in range(1, maps.shape[-4]):
+            found |= maps[..., coil, :, :, :] != 0
+        return found
+
     @property
     def zero_filled_noise(self) -> float:
         """Standard deviation of the noise in the zero-filled image: only 1/R of the samples add to it."""
@@ -81,9 +91,12 @@ class Problem:
         return image
 
     def volume(self, image: Any) -> np.ndarray:
-        """Return an iterate as the caller gets it: the first set, on the CPU, in the scale of the data."""
-        first = image.reshape(-1, *image.shape[-3:])[0]
-        return to_numpy(first) * np.float32(self.scale)
+        """Return an iterate as the caller gets it: the first set, on the CPU, in the scale of the data.
+
+        It is zero where no coil sees anything: there, the data say nothing and a prior whatever it likes.
+        """
+        first, seen = (a.reshape(-1, *image.shape[-3:])[0] for a in (image, self.seen))
+        return to_numpy(first * seen) * np.float32(self.scale)
 
     def on_device(self, array: np.ndarray) -> Any:
         """Copy of an array where the problem is."""

@@ -74,9 +74,8 @@ class PriorSolver(IterativeSolver):
 
 
 def _warn_if_undetermined(problem: Problem) -> None:
-    maps = problem.encoding.maps
-    seen = (maps != 0).any(axis=tuple(range(maps.ndim - 3)))
-    share = problem.samples / max(int(seen.sum()), 1)
+    voxels = int(problem.seen.reshape(-1, *problem.seen.shape[-3:]).any(axis=0).sum())
+    share = problem.samples / max(voxels, 1)
     if share < LEAST_SHARE:
         warnings.warn(
             f"The data have {share:.0%} as many numbers, all coils together, as the image has voxels: most of the "

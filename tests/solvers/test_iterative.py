@@ -125,6 +125,20 @@ def test_maps_of_nothing_are_refused(name):
         solver_of(name)(scan.evolve("no maps", maps=0 * scan.maps))
 
 
+@pytest.mark.parametrize("name", solvers.names())
+def test_voxels_that_no_coil_sees_are_zero(name):
+    scan = make_scan()
+    maps = scan.maps.copy()
+    maps[:, :, :9] = 0
+    seen = []
+    result = solver_of(name)(
+        scan.evolve("cropped maps", maps=maps), lambda status: seen.append(status.image()) and False
+    )
+    for volume in (result.volume, *seen):
+        assert not volume[:, :9].any() and volume[:, 9:].any()
+    assert not np.any(result.extras.get("prior_influence", np.zeros(scan.shape))[:, :9])
+
+
 @pytest.mark.parametrize("name", ITERATIVE)
 def test_warm_start_of_the_wrong_size_is_refused(name):
     with pytest.raises(ShapeError, match="initial has shape"):
