@@ -83,16 +83,18 @@ def _spell_out_solver(arguments: list[str], paths: dict[str, str]) -> list[str]:
         return spelled
     if not any(a.partition("=")[0] in ("--solver", "--config") for a in spelled):
         spelled.insert(spelled.index("recon") + 1, f"--solver={DEFAULT_SOLVER}")
-    chosen, settings, load = None, {}, _plain_yaml()
+    chosen, settings = None, {}
     for i, argument in enumerate(spelled):
         flag, equals, value = argument.partition("=")
         if flag != "--solver" and not flag.startswith("--solver."):
             continue
         place = i if equals else i + 1
-        value = value if equals else "".join(spelled[place : place + 1])
+        if place == len(spelled):  # no value, for jsonargparse to refuse
+            break
+        value = value if equals else spelled[place]
         if flag != "--solver":
-            settings[flag.removeprefix("--solver.").removeprefix("init_args.")] = load(value)
-        elif place < len(spelled):
+            settings[flag.removeprefix("--solver.").removeprefix("init_args.")] = _plain_value(value)
+        else:
             chosen = value
             spelled[place] = (f"{flag}=" if equals else "") + _solver_path(value, paths)
     if chosen in paths:
@@ -133,16 +135,21 @@ def _check_solver(name: str, settings: Mapping[str, Any]) -> None:
         raise DataError(f"The solver {name}: {problem}.")
 
 
-def _plain_yaml() -> Callable[..., Any]:
-    """Reader of YAML for which 1e-3 is a number: that of jsonargparse."""
-    from jsonargparse import get_loader
+def _plain_value(text: str) -> Any:
+    """What a word of the command line means as YAML; itself, if it is none."""
+    from jsonargparse import get_loader  # reads 1e-3 as a number, which plain YAML 1.1 does not
 
-    return get_loader("yaml")
+    try:
+        return get_loader("yaml")(text)
+    except Exception:  # the YAML library's own exceptions
+        return text
 
 
 def _yaml_loader(paths: dict[str, str]) -> Callable[..., Any]:
     """Load YAML in which ``solver: cg-sense`` and ``class_path: cg-sense`` mean the class of that name."""
-    load = _plain_yaml()
+    from jsonargparse import get_loader
+
+    load = get_loader("yaml")
 
     def load_with_names(text: str, **options: Any) -> Any:
         value = load(text, **options)

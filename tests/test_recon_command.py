@@ -67,6 +67,7 @@ def test_stopped_runs_go_on(scan, tmp_path, capsys):
             ["--solver", "dds", "--solver.maxiter=3"],
             "The solver dds: DDS has no setting 'maxiter'; did you mean",
         ),
+        (["--solver=dds", "--solver.max_iter", "[1"], "'max_iter' of DDS must be a whole number, got '[1'"),
         (["--solver=dds", "--solver.max_iter", "few"], "'max_iter' of DDS must be a whole number, got 'few'"),
         (
             ["--solver", "dds", "--solver.renoise", "magic"],
