@@ -221,7 +221,8 @@ def iterate(
     """Run a method to its end: count, watch for convergence, report, and keep the best if it goes wrong.
 
     A method that meets numbers that are not finite yields a residual that is not finite, with the last good
-    iterate. Ctrl-C lets the iteration finish and then stops; a second one interrupts at once.
+    iterate. Ctrl-C lets the iteration finish and then stops, which in the last one is no stop; a second one interrupts
+    at once.
 
     Parameters
     ----------
@@ -255,12 +256,12 @@ def iterate(
                     break
                 elapsed = time.perf_counter() - began
                 history.append({"iteration": number, "residual": step.residual, "seconds": elapsed, **step.more})
-                if keeper is not None:
+                if keeper is not None and number < total:  # from the last there is nothing to go on with
                     keeper.offer(number, step, history)
                 status = Status(number, total, step.residual, elapsed, partial(to_volume, image))
                 if callback is not None and callback(status):
                     stopped = "callback"
-                elif pressed():
+                elif pressed() and number < total:
                     stopped = "interrupted"
                 elif step.residual <= tolerance:
                     stopped = "converged"

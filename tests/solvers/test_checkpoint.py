@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import numpy as np
 import pytest
 from solver_scans import make_scan, nrmse
@@ -64,6 +67,31 @@ def test_once_a_minute_the_state_is_on_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "EVERY", 0.0)
     EXACT[0](make_scan(), callback=lambda status: seen.append(path.exists()), checkpoint=path)
     assert all(seen) and not path.exists()
+
+
+def test_a_crash_after_the_last_iteration_loses_no_part_of_the_result(tmp_path, monkeypatch):
+    def crash(self, finished):
+        raise OSError("power cut")
+
+    solver, scan, path = EXACT[0], make_scan(), tmp_path / "run.checkpoint"
+    monkeypatch.setattr(checkpoint, "EVERY", 0.0)
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="power cut"):
+        patch.setattr(checkpoint.Checkpoint, "close", crash)
+        solver(scan, checkpoint=path)
+    rest, whole = solver(scan, checkpoint=path), solver(scan)
+    np.testing.assert_allclose(rest.volume, whole.volume, atol=1e-5 * np.abs(whole.volume).max())
+    assert rest.extras.keys() == whole.extras.keys() == {"prior_influence"}
+    assert len(rest.history) == len(whole.history)
+
+
+def test_ctrl_c_in_the_last_iteration_is_no_stop(tmp_path):
+    def press(status):
+        if status.iteration == status.total:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    path = tmp_path / "run.checkpoint"
+    result = EXACT[0](make_scan(), press, checkpoint=path)
+    assert result.settings["stopped"] == "max_iter" and not path.exists()
 
 
 def test_of_another_scan_or_setting_is_refused(tmp_path):
