@@ -22,6 +22,7 @@ from mrrecon.operators.errors import CalibrationError, DataError, ShapeError
 
 __all__ = ["espirit"]
 
+KERNEL = 6  # width, unless the calibration block is narrower than two of them
 SMALL = 768  # order of a Gram matrix below which a full decomposition is quick enough
 PATCH_BYTES = 64 << 20  # patches held at a time
 SLAB_BYTES = 256 << 20  # matrices of one slab of voxels on the GPU, with the work space of their solver
@@ -32,7 +33,7 @@ def espirit(
     kspace: Any,
     *,
     calibration: int | Sequence[int] | None = 24,
-    kernel: int | Sequence[int] = 6,
+    kernel: int | Sequence[int] | None = None,
     threshold: float = 0.001,
     crop: float = 0.8,
     soft_crop: bool = False,
@@ -53,7 +54,8 @@ def espirit(
         Width of the calibration block at most, along (x, y, z) or one for all; the largest fully sampled
         block in it is used. ``None``: the largest block there is, up to 32.
     kernel
-        Width of the k-space kernels (patches), along (x, y, z) or one for all; cut to the matrix size.
+        Width of the k-space kernels (patches), along (x, y, z) or one for all; cut to the matrix size. By default 6,
+        or half the calibration block where that is narrower than 12, which has too few patches of that width.
     threshold
         Patches belong to the signal where their squared singular value exceeds `threshold` times the largest
         (as ``bart ecalib -t``).
@@ -104,12 +106,15 @@ def espirit(
         raise ShapeError(f"sets must be from 1 to the number of coils {coils}, got {sets}.")
     if isinstance(phase_reference, int) and not 0 <= phase_reference < coils:
         raise ShapeError(f"phase_reference must name a coil from 0 to {coils - 1}, got {phase_reference}.")
-    widths = (kernel,) * 3 if isinstance(kernel, int) else tuple(kernel)
+    chosen = KERNEL if kernel is None else kernel
+    widths = (chosen,) * 3 if isinstance(chosen, int) else tuple(chosen)
     if len(widths) != 3 or min(widths) < 1:
         raise ShapeError(f"kernel must be one or three positive widths, got {kernel}.")
     widths = tuple(min(int(k), n) for k, n in zip(widths, shape, strict=True))
 
     block = read_calibration(data, calibration, widths, mask, readout_domain)
+    if kernel is None:
+        widths = tuple(min(k, max(1, n // 2)) for k, n in zip(widths, block.shape[1:], strict=True))
     xp = get_array_module(block)
     scale = float(xp.abs(block).max())
     if not np.isfinite(scale):

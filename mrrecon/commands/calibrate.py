@@ -11,7 +11,7 @@ def calibrate(
     file: str,
     output: list[str],
     calibration: int | None = 24,
-    kernel: int = 6,
+    kernel: int | None = None,
     threshold: float = 0.001,
     crop: float = 0.8,
     soft_crop: bool = False,
@@ -30,7 +30,7 @@ def calibrate(
     calibration
         Side of the calibration region at most; the largest fully sampled block in it is used.
     kernel
-        Side of the k-space kernel.
+        Side of the k-space kernel; by default 6, or half the calibration region where that is narrower than 12.
     threshold
         Singular values (squared, relative to the largest) below this belong to the null space.
     crop

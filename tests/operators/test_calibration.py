@@ -275,6 +275,19 @@ class TestCalls:
         small = scan[0][:, 8:24, 12:28, 10:26]
         assert np.array_equal(operators.espirit(small, calibration=99), operators.espirit(small, calibration=16))
 
+    @pytest.mark.parametrize("width", [8, 9, 10])
+    def test_kernels_fit_into_narrow_calibration_blocks(self, scan, width):
+        kspace, truth, inside = scan
+        block = (16, width, width)
+        maps = operators.espirit(kspace, calibration=block)
+        assert np.array_equal(maps, operators.espirit(kspace, calibration=block, kernel=(6, width // 2, width // 2)))
+        wide = operators.espirit(kspace, calibration=block, kernel=6)
+        apart, before = (1 - np.abs(agreement(m, truth, inside)).mean() for m in (maps, wide))
+        assert apart < 0.02 and apart < 0.5 * before
+        assert np.array_equal(  # wide enough for the usual width
+            operators.espirit(kspace, calibration=12), operators.espirit(kspace, calibration=12, kernel=6)
+        )
+
     def test_pure_noise_and_one_coil(self, rng):
         shape = (4, 12, 12, 12)
         noise = (rng.standard_normal(shape) + 1j * rng.standard_normal(shape)).astype(np.complex64)
