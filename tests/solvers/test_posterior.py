@@ -55,7 +55,7 @@ def stop_at(iteration):
 def test_mean_and_deviation_are_those_of_the_posterior(gaussian, name, steps):
     scan, mean, deviation, prior = gaussian
     samples = 24
-    result = get(name)(prior=prior, max_iter=steps, samples=samples, first_level=None, cg_steps=12)(scan)
+    result = get(name)(prior=prior, max_iter=steps, samples=samples, first_level="highest", cg_steps=12)(scan)
     expected = 2 * deviation**2 / samples  # mean square of the error of a mean of so many samples
     assert np.mean(np.abs(result.volume - mean) ** 2 / expected) == pytest.approx(1, abs=0.3)
     found = result.extras["deviation"]
@@ -68,7 +68,7 @@ def test_mean_and_deviation_are_those_of_the_posterior(gaussian, name, steps):
 def test_two_sets_of_maps_are_sampled_together():
     scan = gaussian_scan((8, 8, 8), sets=2)
     mean, deviation = exact_posterior(scan)
-    result = TPDM(prior=true_priors(scan), max_iter=9, samples=16, first_level=None, cg_steps=15)(scan)
+    result = TPDM(prior=true_priors(scan), max_iter=9, samples=16, first_level="highest", cg_steps=15)(scan)
     assert result.volume.shape == scan.shape
     assert np.mean(np.abs(result.volume - mean) ** 2 / (2 * deviation**2 / 16)) == pytest.approx(1, abs=0.3)
     found = np.sqrt(np.mean(result.extras["deviation"] ** 2))
@@ -87,7 +87,14 @@ def test_a_sample_explains_the_data_up_to_their_noise(gaussian, name):
 def test_published_choices_are_the_published_algorithm(gaussian):
     # DDIM of a variance-preserving diffusion with gamma A^H A + I solved exactly, from the same noise, by NumPy.
     scan, _, _, prior = gaussian
-    settings = {"gamma": 5.0, "renoise": "predicted", "first_level": None, "spacing": "time", "eta": 0.85, "seed": 3}
+    settings = {
+        "gamma": 5.0,
+        "renoise": "predicted",
+        "first_level": "highest",
+        "spacing": "time",
+        "eta": 0.85,
+        "seed": 3,
+    }
     result = DDS(prior=prior, plane=0, max_iter=4, cg_steps=25, **settings)(scan)
     unit, noise = pose(scan, "test").scale, WhiteNoise(3, 0, np.zeros(scan.shape, np.complex64))
     a, y = encoding_matrix(scan), measured(scan) / unit
@@ -148,7 +155,7 @@ def test_seed_decides(gaussian, name):
 
 def test_several_samples_give_their_mean_and_deviation_one_gives_none(gaussian, tmp_path):
     scan, _, _, prior = gaussian
-    one = DDS(prior=prior, max_iter=3, renoise="posterior")(scan)
+    one = DDS(prior=prior, max_iter=3, renoise="posterior", first_level=0.3)(scan)
     assert "deviation" not in one.extras
     many = DDS(prior=prior, max_iter=3, samples=3)(scan)
     assert [h["sample"] for h in many.history] == [1, 1, 1, 2, 2, 2, 3, 3, 3]
@@ -266,10 +273,10 @@ def test_where_samples_begin(name):
     def sampled(initial=None, **settings):
         return get(name)(prior=knows_nothing, max_iter=4, **settings)(scan, initial=initial)
 
-    noise, sense, truth = sampled(first_level=None), sampled(), sampled(scan.reference)
-    near = sampled(scan.reference, first_level=0.03)
-    levels = [result.history[0]["level"] for result in (noise, sense, truth, near)]
-    assert levels == pytest.approx([priors.NoiseSchedule().max_noise_level, 0.3, 0.3, 0.03], rel=1e-6)
+    noise, sense, truth = sampled(first_level="highest"), sampled(), sampled(scan.reference)
+    near, several = sampled(scan.reference, first_level=0.02), sampled(samples=2)
+    levels = [result.history[0]["level"] for result in (noise, sense, truth, near, several)]
+    assert levels == pytest.approx([priors.NoiseSchedule().max_noise_level, 0.1, 0.1, 0.02, 0.3], rel=1e-6)
     errors = [nrmse(result.volume, scan.reference) for result in (noise, sense, truth, near)]
     assert errors[3] < 0.3 * errors[2] < 0.3 * errors[0] and errors[1] < 0.5 * errors[0]
     assert [r.settings["warm_start"] for r in (noise, sense, truth)] == [False, False, True]
@@ -288,8 +295,8 @@ def test_one_sample_is_of_the_predicted_noise_several_are_of_the_posterior(gauss
 
 def test_levels_fall_as_spaced():
     scan, schedule = make_scan(shape=SMALL), priors.NoiseSchedule()
-    by_level = DDS(prior="tikhonov", max_iter=4, first_level=None)(scan)
-    by_time = DDS(prior="tikhonov", max_iter=4, first_level=None, spacing="time")(scan)
+    by_level = DDS(prior="tikhonov", max_iter=4, first_level="highest")(scan)
+    by_time = DDS(prior="tikhonov", max_iter=4, first_level="highest", spacing="time")(scan)
     ends = schedule.noise_level(999.0), schedule.noise_level(0.0)
     np.testing.assert_allclose([h["level"] for h in by_level.history], np.geomspace(*ends, 4), rtol=1e-6)
     times = schedule.noise_level(np.array([999.0, 666.0, 333.0, 0.0]))
@@ -307,8 +314,9 @@ def test_first_level_below_the_schedule_is_an_error():
     ("solver", "setting", "value"),
     [
         (DDS, "tolerance", 1e-3), (TPDM, "samples", 0), (DPS, "cg_steps", 0), (DDS, "eta", -0.1), (DDS, "eta", 1.1),
-        (DDS, "eta", float("nan")), (DDS, "gamma", 0.0), (DDS, "first_level", 0.0), (DDS, "renoise", "magic"),
-        (DDS, "spacing", "magic"), (DDS, "seed", -1), (DPS, "plane", 3), (TPDM, "period", 0.5),
+        (DDS, "eta", float("nan")), (DDS, "gamma", 0.0), (DDS, "first_level", 0.0),
+        (DDS, "first_level", "magic"), (DDS, "renoise", "magic"), (DDS, "spacing", "magic"), (DDS, "seed", -1),
+        (DPS, "plane", 3), (TPDM, "period", 0.5),
         (TPDM, "period", float("nan")), (DiffusionMBIR, "tv", -1.0), (DiffusionMBIR, "tv", float("nan")),
     ],
 )  # fmt: skip
@@ -333,7 +341,7 @@ def test_mbir_makes_neighbouring_slices_more_alike(plane):
     scan = make_scan(shape=SMALL)
 
     def steps_across(tv):
-        result = DiffusionMBIR(prior=Pixelwise(), tv=tv, max_iter=10, plane=plane)(scan)
+        result = DiffusionMBIR(prior=Pixelwise(), tv=tv, max_iter=10, plane=plane, first_level=0.3)(scan)
         return np.abs(np.diff(result.volume, axis=plane)).sum()
 
     assert steps_across(1.0) < 0.8 * steps_across(0.1) < 0.8 * steps_across(0.0)
