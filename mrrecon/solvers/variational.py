@@ -22,6 +22,7 @@ __all__ = ["Variational"]
 SLICES = 50  # of each plane, where slices are drawn
 MIRRORED = ((False, False), (True, True), (False, True), (True, False))  # axes of the slices, in turn
 PROXIMAL_LAM, GRADIENT_LAM, PAPER_LAM = 0.25, 1.0, 0.01
+MUCH_DATA, MOST_LAM = 8.0, 0.5  # acceleration below which noise is the matter more than gaps: more lam, up to this
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Variational(PriorSolver):
     Parameters
     ----------
     lam
-        Strength of the prior. Proximal: relative to what the noise says. Gradient: weight of the noise-prediction
-        error, by default proportional to the noise.
+        Strength of the prior. Proximal: relative to what the noise says, by default 0.25, and 2/R, but at most 0.5, at
+        accelerations R below 8. Gradient: weight of the noise-prediction error, by default proportional to the noise.
     max_iter
         Number of outer iterations: of the falling noise level, if proximal.
     tolerance
@@ -106,7 +107,7 @@ class Variational(PriorSolver):
     def default_strength(self, problem: Problem) -> float:
         """See :class:`~mrrecon.solvers.iterative.IterativeSolver`."""
         if self.optimizer == "proximal":
-            return PROXIMAL_LAM
+            return min(PROXIMAL_LAM * max(1.0, MUCH_DATA / problem.acceleration), MOST_LAM)
         return PAPER_LAM if self.optimizer == "paper" else GRADIENT_LAM * problem.noise
 
     def steps(self, problem: Problem, prior: SlicedPrior, lam: float, start: Start) -> Iterator[Iteration]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -44,6 +45,12 @@ def test_proximal_ends_at_the_posterior_mean_of_a_gaussian_prior(lam):
     exact = CGSense(lam=lam * noise**2 / (variance + 0.25), max_iter=200, tolerance=1e-7)(scan)
     assert nrmse(result.volume, exact.volume) < 1e-3
     assert result.settings["prior"] == "pixelwise" and result.settings["lam"] == lam
+
+
+@pytest.mark.parametrize(("acceleration", "lam"), [(1.0, 0.5), (5.0, 0.4), (16.0, 0.25)])
+def test_more_of_the_prior_where_noise_is_the_matter(acceleration, lam):
+    problem = replace(pose(make_scan(), "test"), acceleration=acceleration)
+    assert Variational().default_strength(problem) == pytest.approx(lam)
 
 
 @pytest.mark.parametrize("optimizer", ["proximal", "gradient"])
