@@ -60,13 +60,7 @@ class Scans:
         found = scan.undersample(make_mask(sampling.mask, (y, z), run.acceleration, **settings))
         if self._study.maps == "given":
             return found
-        found = found.calibrate(calibration=sampling.calibration)  # along the readout there may be more than `side`
-        if not found.maps.any():
-            raise DataError(
-                f"A calibration region of {side}x{side} is too small to estimate maps from at R = "
-                f"{run.acceleration:g}; choose a higher calibration_share or larger matrix, or given maps."
-            )
-        return found
+        return found.calibrate(calibration=sampling.calibration)  # along the readout there may be more than `side`
 
 
 def complete_scan(file: StudyFile, study: Study) -> Acquisition:
