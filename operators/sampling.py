@@ -19,9 +19,11 @@ from mrrecon.operators.backend import to_numpy
 from mrrecon.operators.errors import MaskError
 
 __all__ = [
+    "CALIBRATION",
     "MASK_KINDS",
     "acceleration",
     "acceleration_in_ellipse",
+    "calibration_side",
     "gaussian",
     "make_mask",
     "poisson",
@@ -30,13 +32,15 @@ __all__ = [
 
 TOLERANCE = 0.01  # largest relative deviation of R from the request
 Calibration = int | tuple[int, int]
+CALIBRATION = 24  # side of the calibration block where there are samples enough
+CENTRE_SHARE = 0.25  # of the samples, that it takes at most
 
 
 def poisson(
     shape: tuple[int, int],
     accel: float,
     *,
-    calibration: Calibration = 24,
+    calibration: Calibration | None = None,
     elliptical: bool = False,
     seed: int = 0,
 ) -> np.ndarray:
@@ -54,7 +58,8 @@ def poisson(
         Acceleration R, at least 1.
     calibration
         Fully sampled block at the centre: an edge length (cut to the matrix where that is smaller), or (y, z)
-        lengths, or 0 for no block; zero frequency is sampled in any case.
+        lengths, or 0 for no block; zero frequency is sampled in any case. By default that of
+        :func:`calibration_side`.
     elliptical
         Leave the corners outside the inscribed ellipse unsampled. R still counts them; see
         :func:`acceleration_in_ellipse`.
@@ -97,7 +102,7 @@ def gaussian(
     shape: tuple[int, int],
     accel: float,
     *,
-    calibration: Calibration = 24,
+    calibration: Calibration | None = None,
     elliptical: bool = False,
     seed: int = 0,
     width: float = math.sqrt(12 / 320),
@@ -140,7 +145,7 @@ def uniform(
     shape: tuple[int, int],
     accel: float,
     *,
-    calibration: Calibration = 24,
+    calibration: Calibration | None = None,
     elliptical: bool = False,
     seed: int = 0,
 ) -> np.ndarray:
@@ -169,6 +174,37 @@ def make_mask(kind: str, shape: tuple[int, int], accel: float, **settings: Any) 
     if kind not in _MAKERS:
         raise MaskError(f"There is no mask kind {kind!r}; choose one of {', '.join(MASK_KINDS)}.")
     return _MAKERS[kind](shape, accel, **settings)
+
+
+def calibration_side(
+    shape: tuple[int, int], accel: float, *, most: int = CALIBRATION, share: float = CENTRE_SHARE
+) -> int:
+    """Side of a calibration block that leaves samples for the rest of k-space; it is cut to thinner matrices.
+
+    A block of 24 is little of a large matrix at low R, and most of the samples of a small one at high R, where images
+    are better with a smaller one.
+
+    Parameters
+    ----------
+    shape
+        Matrix size (y, z).
+    accel
+        Acceleration R.
+    most
+        Side where there are samples enough.
+    share
+        Share of the samples that the block takes at most.
+
+    Returns
+    -------
+    int
+        Side, at most `most`.
+
+    >>> calibration_side((320, 256), 8), calibration_side((112, 96), 8), calibration_side((112, 96), 48)
+    (24, 18, 7)
+    """
+    ny, nz = shape
+    return next((side for side in range(most, 0, -1) if min(side, ny) * min(side, nz) <= share * ny * nz / accel), 0)
 
 
 def acceleration(mask: Any) -> float:
@@ -212,7 +248,7 @@ class _Plan:
         return max(float(y.max()), 1.0), max(float(z.max()), 1.0)
 
 
-def _plan(shape: tuple[int, int], accel: float, calibration: Calibration, elliptical: bool) -> _Plan:
+def _plan(shape: tuple[int, int], accel: float, calibration: Calibration | None, elliptical: bool) -> _Plan:
     """Check the request, and find the block, the free positions, and how many of them to take."""
     try:
         ny, nz = (int(n) for n in shape)
@@ -222,7 +258,7 @@ def _plan(shape: tuple[int, int], accel: float, calibration: Calibration, ellipt
         raise MaskError(f"shape must be the matrix size (y, z), two positive numbers, got {shape!r}.")
     if not (isinstance(accel, (int, float, np.number)) and math.isfinite(accel) and accel >= 1):
         raise MaskError(f"accel must be a number of at least 1 (1 samples everything), got {accel}.")
-    edges = _block_edges(calibration, ny, nz)
+    edges = _block_edges(calibration_side((ny, nz), accel) if calibration is None else calibration, ny, nz)
     block = np.zeros((ny, nz), bool)
     start_y, start_z = (n // 2 - c // 2 for n, c in zip((ny, nz), edges, strict=True))
     block[start_y : start_y + edges[0], start_z : start_z + edges[1]] = True

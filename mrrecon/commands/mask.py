@@ -12,7 +12,7 @@ def mask(
     accel: float,
     output: list[str],
     kind: Literal["poisson", "gaussian", "uniform"] = "poisson",
-    calibration: int = 24,
+    calibration: int | None = None,
     elliptical: bool = False,
     seed: int = 0,
 ) -> None:
@@ -29,7 +29,8 @@ def mask(
     kind
         Variable-density Poisson disc, Gaussian density, or uniform density.
     calibration
-        Side of the fully sampled block in the centre; 0 for none.
+        Side of the fully sampled block in the centre, 0 for none; by default 24, but no more than a quarter of the
+        samples.
     elliptical
         Leave the corners of k-space unsampled.
     seed

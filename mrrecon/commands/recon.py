@@ -29,7 +29,7 @@ def recon(
     resume: bool = False,
     accel: float | None = None,
     mask: str = "poisson",
-    calibration: int = 24,
+    calibration: int | None = None,
     elliptical: bool = False,
     seed: int = 0,
     maps: str | None = None,
@@ -62,7 +62,8 @@ def recon(
     mask
         Kind of undersampling: poisson, gaussian, uniform; or a mask file (.npy, .cfl, .h5).
     calibration
-        Side of the fully sampled centre: kept by masks, and the most that maps are estimated from.
+        Side of the fully sampled centre: kept by masks, and the most that maps are estimated from. By default 24, but
+        in masks no more than a quarter of the samples.
     elliptical
         Leave the corners of k-space out of the mask.
     seed
@@ -82,7 +83,7 @@ def recon(
     device
         Where to compute: cpu, or cuda (CuPy and an NVIDIA GPU).
     """
-    from mrrecon import io, solvers
+    from mrrecon import io, operators, solvers
     from mrrecon.commands.shared import check_outputs, undersample
     from mrrecon.operators.backend import to_device
     from mrrecon.solvers.iterative import IterativeSolver
@@ -104,7 +105,8 @@ def recon(
         scan = scan.evolve("maps from file", {"file": maps}, maps=io.read_maps(maps))
     scan = _prepare(scan, whiten, coils, compression)
     if scan.maps is None:
-        scan = scan.calibrate(calibration=calibration, sets=map_sets)
+        most = operators.CALIBRATION if calibration is None else calibration
+        scan = scan.calibrate(calibration=most, sets=map_sets)
     if device != "cpu":
         scan = scan.to(device)
 

@@ -16,7 +16,7 @@ __all__ = ["check_outputs", "undersample"]
 
 
 def undersample(
-    scan: Acquisition, mask: str, accel: float | None, *, calibration: int, seed: int, elliptical: bool = False
+    scan: Acquisition, mask: str, accel: float | None, *, calibration: int | None, seed: int, elliptical: bool = False
 ) -> Acquisition:
     """Undersample `scan` by a mask of that kind or in that file; all of it is kept when there is neither R nor file.
 

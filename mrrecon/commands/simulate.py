@@ -18,7 +18,7 @@ def simulate(
     coil_model: Literal["loops", "birdcage"] = "loops",
     accel: float | None = None,
     mask: str = "poisson",
-    calibration: int = 24,
+    calibration: int | None = None,
     seed: int = 0,
 ) -> None:
     """Make a k-space file with a known answer from an anatomical volume.
@@ -46,7 +46,7 @@ def simulate(
     mask
         Kind of undersampling (poisson, gaussian, uniform) or a mask file.
     calibration
-        Side of the fully sampled block in the centre.
+        Side of the fully sampled block in the centre; by default 24, but no more than a quarter of the samples.
     seed
         Seed of coils, phase, noise and mask.
     """

@@ -22,7 +22,7 @@ __all__ = ["Variational"]
 SLICES = 50  # of each plane, where slices are drawn
 MIRRORED = ((False, False), (True, True), (False, True), (True, False))  # axes of the slices, in turn
 PROXIMAL_LAM, GRADIENT_LAM, PAPER_LAM = 0.25, 1.0, 0.01
-MUCH_DATA, MOST_LAM = 8.0, 0.5  # acceleration below which noise is the matter more than gaps: more lam, up to this
+MUCH_DATA, MOST_LAM = 16.0, 1.0  # acceleration below which noise is more and more the matter: more lam, up to this
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Variational(PriorSolver):
     Parameters
     ----------
     lam
-        Strength of the prior. Proximal: relative to what the noise says, by default 0.25, and 2/R, but at most 0.5, at
-        accelerations R below 8. Gradient: weight of the noise-prediction error, by default proportional to the noise.
+        Strength of the prior. Proximal: relative to what the noise says, by default 0.25, and 4/R, but at most 1, at
+        accelerations R below 16. Gradient: weight of the noise-prediction error, by default proportional to the noise.
     max_iter
         Number of outer iterations: of the falling noise level, if proximal.
     tolerance
@@ -75,7 +75,7 @@ class Variational(PriorSolver):
     """
 
     lam: float | None = None
-    max_iter: int = 24
+    max_iter: int = 16
     tolerance: float = 0.0
     prior: Any = "brain-diverse"
     seed: int = 0

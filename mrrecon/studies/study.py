@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from mrrecon.errors import DataError, FileFormatError, MRReconError
 from mrrecon.io.settings_file import read_settings
+from mrrecon.operators import calibration_side
 from mrrecon.studies.files import StudyFile, find_files
 
 __all__ = ["DEFAULT", "Method", "Sampling", "Simulation", "Study", "StudyFile"]
@@ -72,7 +73,7 @@ class Sampling:
 
     mask: Literal["poisson", "gaussian", "uniform"] = "poisson"
     calibration: int = 24
-    calibration_share: float = 0.5
+    calibration_share: float = 0.25
     elliptical: bool = False
 
     def __post_init__(self) -> None:
@@ -86,10 +87,9 @@ class Sampling:
         """Side of the fully sampled centre of a mask ``(y, z)``.
 
         >>> Sampling().side((96, 112), 4), Sampling().side((96, 112), 48)
-        (24, 10)
+        (24, 7)
         """
-        samples = math.prod(shape) / acceleration
-        return min(self.calibration, math.isqrt(int(self.calibration_share * samples)))
+        return calibration_side(shape, acceleration, most=self.calibration, share=self.calibration_share)
 
 
 @dataclass(frozen=True)

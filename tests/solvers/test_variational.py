@@ -47,7 +47,7 @@ def test_proximal_ends_at_the_posterior_mean_of_a_gaussian_prior(lam):
     assert result.settings["prior"] == "pixelwise" and result.settings["lam"] == lam
 
 
-@pytest.mark.parametrize(("acceleration", "lam"), [(1.0, 0.5), (5.0, 0.4), (16.0, 0.25)])
+@pytest.mark.parametrize(("acceleration", "lam"), [(1.0, 1.0), (5.0, 0.8), (8.0, 0.5), (24.0, 0.25)])
 def test_more_of_the_prior_where_noise_is_the_matter(acceleration, lam):
     problem = replace(pose(make_scan(), "test"), acceleration=acceleration)
     assert Variational().default_strength(problem) == pytest.approx(lam)

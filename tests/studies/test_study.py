@@ -169,6 +169,7 @@ def test_centre_of_the_mask_takes_no_more_than_its_share_of_the_samples():
     sampling = Sampling(calibration=24, calibration_share=0.5)
     assert sampling.side((96, 112), 4) == 24
     assert sampling.side((96, 112), 48) ** 2 <= 0.5 * 96 * 112 / 48 < (sampling.side((96, 112), 48) + 1) ** 2
+    assert Sampling().side((96, 112), 48) ** 2 <= 0.25 * 96 * 112 / 48  # by default, as where masks are made
 
 
 # ---- what is refused -----------------------------------------------------------------------------------------
