@@ -75,7 +75,7 @@ def _masks(r: dict[str, Any]) -> str:
 
 def _variational(r: dict[str, Any]) -> str:
     runs = r["runs"]
-    default = runs["variational, 24 iterations"]
+    default = runs[f"variational, {r['iterations']} iterations"]
     said = (
         f"{r['seconds']:.0f} s; {r['psnr_gain_over_bart']:+.1f} dB over BART's L1-wavelet at its best strength; "
         f"{default['evaluations']} network evaluations"

@@ -66,7 +66,8 @@ def main() -> None:
         runs[f"variational, {number} iterations"] = ours(Variational(prior=prior, max_iter=number)(scan))
     if options.published:
         runs["published optimiser"] = ours(Variational(prior=prior, optimizer="paper", max_iter=200)(scan))
-    default = runs[f"variational, {Variational().max_iter} iterations"]
+    iterations = Variational().max_iter
+    default = runs[f"variational, {iterations} iterations"]
     save(
         f"variational{'_small' if options.small else ''}",
         {
@@ -75,6 +76,7 @@ def main() -> None:
             "coils": scan.n_coils,
             "acceleration": scan.acceleration,
             "prior": prior.name,
+            "iterations": iterations,
             "seconds": default["seconds"],
             "psnr_gain_over_bart": round(default["psnr"] - best_bart, 2),
             "goals": GOALS,

@@ -14,7 +14,7 @@ def main(anatomy: str) -> None:
     volume, voxel_size, affine = mr.io.read_volume(anatomy)
     scan = mr.simulate(volume, n_coils=8, voxel_size=voxel_size, affine=affine, snr=40, seed=0)
 
-    mask = operators.make_mask("poisson", scan.shape[1:], accel=6, calibration=24, seed=0)
+    mask = operators.make_mask("poisson", scan.shape[1:], accel=6, seed=0)
     scan = scan.undersample(mask).whiten().calibrate()
     print(scan)
 

@@ -14,7 +14,7 @@ SOFT = priors.from_callable(lambda slices, sigma: slices / (1 + sigma[:, None, N
 def main(file: str, accel: float = 8.0) -> None:
     """Undersample a scan and reconstruct it with several solvers and priors."""
     scan = mr.read(file)
-    scan = scan.undersample(operators.make_mask("poisson", scan.shape[1:], accel, calibration=24, seed=0)).calibrate()
+    scan = scan.undersample(operators.make_mask("poisson", scan.shape[1:], accel, seed=0)).calibrate()
     any_prior = ("brain-small", "total-variation", ["brain-small", "wavelet", "wavelet"], SOFT)  # three: one per axis
     for solver, prior in [("variational", p) for p in any_prior] + [("dds", "brain-small"), ("tpdm", "brain-small")]:
         result = solvers.get(solver)(prior=prior)(scan)
