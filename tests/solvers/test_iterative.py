@@ -188,7 +188,8 @@ def test_two_sets_of_maps_give_the_first_volume(name):
 @pytest.mark.parametrize("name", ITERATIVE)
 def test_volume_mask(name):
     scan = make_scan(volume_mask=True, fraction=0.4)
-    result = few(name, max_iter=20)(scan)
+    weak = {"lam": 0.25} if name == "variational" else {}  # for Tikhonov's prior, which takes away detail
+    result = few(name, max_iter=20, **weak)(scan)
     start = solvers.ZeroFilled()(scan)
     if name in OPTIMISERS:
         assert nrmse(result.volume, scan.reference) < 0.8 * nrmse(start.volume, scan.reference)

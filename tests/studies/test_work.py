@@ -18,7 +18,7 @@ from mrrecon.errors import DataError, MissingDependencyError, OutputError
 from mrrecon.operators import make_mask
 from mrrecon.simulation import simulate
 from mrrecon.solvers import CGSense, ZeroFilled
-from mrrecon.studies import Results, expand, perform
+from mrrecon.studies import Results, Sampling, expand, perform
 
 SCRIPT = """
 import os, sys, time
@@ -90,7 +90,8 @@ def test_result_is_that_of_the_same_steps_by_hand(tmp_path):
     rows = perform(make_study(tmp_path, solvers=["cg-sense"], seeds=[2]), tmp_path / "runs")
     volume, voxel_size, affine = io.read_volume(tmp_path / "head.nii.gz")
     scan = simulate(volume, n_coils=4, voxel_size=voxel_size, affine=affine, snr=40, keep_maps=True).whiten()
-    scan = scan.undersample(make_mask("poisson", SHAPE[1:], 3, calibration=8, seed=2))
+    side = Sampling(calibration=8).side(SHAPE[1:], 3)
+    scan = scan.undersample(make_mask("poisson", SHAPE[1:], 3, calibration=side, seed=2))
     expected = metrics.evaluate(CGSense()(scan), scan.reference)
     (row,) = rows.values()
     assert row["metrics"]["psnr"] == pytest.approx(expected["psnr"], rel=1e-5)
