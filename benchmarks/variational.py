@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="a small scan, for CI (variational_small.json)")
     options = parser.parse_args()
     shape, coils, accel = ((32, 48, 48), 4, 4) if options.small else ((96, 112, 96), 8, 8)
-    mask = make_mask("poisson", shape[1:], accel, calibration=min(24, shape[1] // 3))
+    mask = make_mask("poisson", shape[1:], accel)
     scan = simulate(head(shape), n_coils=coils, snr=40, mask=mask, voxel_size=(2.0, 2.0, 2.0), seed=1).calibrate()
     prior = priors.load(options.prior)
 
