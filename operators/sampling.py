@@ -34,7 +34,7 @@ TOLERANCE = 0.01  # largest relative deviation of R from the request
 Calibration = int | tuple[int, int]
 CALIBRATION = 24  # side of the calibration block where there are samples enough
 CENTRE_SHARE = 0.25  # of the samples, that it takes at most
-NARROWEST = 6  # side below which coil maps can't be estimated: ESPIRiT's kernel
+NARROWEST, LARGEST_SHARE = 6, 0.6  # side below which ESPIRiT's kernel does not fit; share of the samples for it
 
 
 def poisson(
@@ -194,8 +194,8 @@ def calibration_side(
     most
         Side where there are samples enough.
     share
-        Share of the samples that the block takes at most; half of them where it would be too narrow for estimating
-        coil maps otherwise.
+        Share of the samples that the block takes at most; more than half of them where it would be too narrow for
+        estimating coil maps otherwise.
 
     Returns
     -------
@@ -209,7 +209,7 @@ def calibration_side(
     samples = ny * nz / accel
     side = next((side for side in range(most, 0, -1) if min(side, ny) * min(side, nz) <= share * samples), 0)
     kernel = min(NARROWEST, most)
-    return kernel if side < kernel and kernel**2 <= 0.5 * samples else side
+    return kernel if side < kernel and kernel**2 <= LARGEST_SHARE * samples else side
 
 
 def acceleration(mask: Any) -> float:
