@@ -115,11 +115,18 @@ def deaf_to_interrupts() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
+    came = threading.Event()
+    hears = threading.current_thread() is threading.main_thread()  # though another thread may receive the signal
+    handler = signal.signal(signal.SIGINT, lambda number, frame: came.set()) if hears else None
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which a new process inherits
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if hears:
+            signal.signal(signal.SIGINT, handler)
+            if came.is_set():
+                signal.raise_signal(signal.SIGINT)
 
 
 def _processor() -> str:

@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 
@@ -24,8 +26,22 @@ def test_a_process_started_deaf_lives_through_ctrl_c():
 
 
 def test_ctrl_c_that_comes_meanwhile_is_only_late():
+    done = threading.Event()
+    other = threading.Thread(target=done.wait)  # which gets the signal, as it hears all
+    other.start()
     reached = False
-    with pytest.raises(KeyboardInterrupt), deaf_to_interrupts():
-        os.kill(os.getpid(), signal.SIGINT)
-        reached = True
-    assert reached
+    try:
+        with pytest.raises(KeyboardInterrupt), deaf_to_interrupts():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+            reached = True
+    finally:
+        done.set()
+        other.join()
+    assert reached and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_no_ctrl_c_is_made_up():
+    with deaf_to_interrupts():
+        pass
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
