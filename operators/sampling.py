@@ -206,10 +206,13 @@ def calibration_side(
     (24, 18, 7)
     """
     ny, nz = shape
-    samples = ny * nz / accel
-    side = next((side for side in range(most, 0, -1) if min(side, ny) * min(side, nz) <= share * samples), 0)
-    kernel = min(NARROWEST, most)
-    return kernel if side < kernel and kernel**2 <= LARGEST_SHARE * samples else side
+
+    def taken(side: int) -> float:
+        return min(side, ny) * min(side, nz) * accel / (ny * nz)
+
+    side = next((side for side in range(most, 0, -1) if taken(side) <= share), 0)
+    narrowest = min(NARROWEST, most)
+    return narrowest if side < narrowest and taken(narrowest) <= LARGEST_SHARE else side
 
 
 def acceleration(mask: Any) -> float:
