@@ -16,6 +16,7 @@ from mrrecon.operators.backend import as_array, get_array_module, is_torch, to_d
 __all__ = ["Acquisition", "Domain", "LazyArray", "Step"]
 
 Domain = Literal["kspace", "image"]
+Axis = Literal["x", "y", "z"]
 AXES = ("x", "y", "z")
 LEAST_SAMPLED = 2 / 3  # of k-space, without gaps: an ellipse with partial Fourier, not a reduced resolution
 
@@ -119,6 +120,9 @@ class Acquisition:
     domains
         Which domain each of the axes (x, y, z) is in. ``("image", "kspace", "kspace")`` is hybrid space: the
         readout has been transformed already (also a 2D multi-slice scan, x being the slice).
+    readout
+        Axis that was read out: ``"x"``, or ``"y"`` of a 2D multi-slice scan, whose x is the slice. What a scanner
+        samples or leaves out are whole lines along it.
     reference
         Known true volume ``(x, y, z)`` of a simulated scan, or ``None``.
     provenance
@@ -137,6 +141,7 @@ class Acquisition:
     voxel_size: tuple[float, float, float] = (1.0, 1.0, 1.0)
     affine: Any = None
     domains: tuple[Domain, Domain, Domain] = ("kspace", "kspace", "kspace")
+    readout: Axis = "x"
     reference: Any = None
     provenance: tuple[Step, ...] = ()
 
@@ -194,6 +199,13 @@ class Acquisition:
                 "transform them back with operators.fft before building the acquisition."
             )
         self._set("domains", domains)
+        if self.readout not in AXES:
+            raise DataError(f"readout must name the axis that was read out, 'x', 'y' or 'z', got {self.readout!r}.")
+        if self.readout != "x" and domains[0] != "image":
+            raise DataError(
+                f"readout {self.readout!r} means a 2D multi-slice scan, whose x is the slice, in the image domain; "
+                f"got domains {domains}."
+            )
         if self.affine is None:
             affine = np.diag([*voxel, 1.0])
             affine[:3, 3] = [-v * (n // 2) for v, n in zip(voxel, self.shape, strict=True)]

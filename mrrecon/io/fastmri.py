@@ -119,6 +119,7 @@ def read(path: Path, *, remove_oversampling: bool = True) -> Acquisition:
         voxel_size=voxel,
         affine=affine,
         domains=("image", "kspace", "kspace"),
+        readout="y",
         reference=reference,
         provenance=(Step("read", settings),),
     )

@@ -104,7 +104,7 @@ def write(thing: Acquisition | Reconstruction, path: Path) -> Path:
             record["history"] = list(thing.history)
         else:
             file.attrs["kind"] = np.bytes_("acquisition")
-            record["domains"] = thing.domains
+            record["domains"], record["readout"] = thing.domains, thing.readout
             _write_kspace(file, thing, check)
             file.create_dataset("mask", data=thing.mask)
             for name in ("maps", "noise_covariance", "reference"):
@@ -181,6 +181,7 @@ def read(path: Path) -> Acquisition:
         affine=affine,
         voxel_size=tuple(record["voxel_size"]),
         domains=tuple(record["domains"]),
+        readout=record.get("readout", "x"),  # files of before it was recorded
         provenance=_steps(record),
         **arrays,
     )
