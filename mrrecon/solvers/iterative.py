@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from mrrecon.solvers.base import Callback, Solver, Status
 from mrrecon.solvers.checkpoint import Checkpoint, Saved
+from mrrecon.solvers.intensity import restored
 from mrrecon.solvers.problem import Problem, pose
 
 if TYPE_CHECKING:
@@ -40,6 +41,10 @@ class IterativeSolver(Solver):
         Most iterations to do.
     tolerance
         Residual to stop at; 0 for never.
+    true_intensity
+        Whether to put back, at the end, what the regularisation took of the lowest spatial frequencies, and with them
+        of the mean intensity of tissue; see :func:`~mrrecon.solvers.intensity.restored`. Without it, the result is
+        the minimiser itself.
 
     Raises
     ------
@@ -50,6 +55,7 @@ class IterativeSolver(Solver):
     lam: float | None = None
     max_iter: int = 100
     tolerance: float = 1e-3
+    true_intensity: bool = True
 
     def __post_init__(self) -> None:
         if self.lam is not None and not self.lam >= 0:
@@ -80,6 +86,11 @@ class IterativeSolver(Solver):
     def settings(self) -> dict[str, Any]:
         """All settings, JSON-able, for the record."""
         return asdict(self)
+
+    @property
+    def restores_intensity(self) -> bool:
+        """Whether the result is :func:`~mrrecon.solvers.intensity.restored`."""
+        return self.true_intensity
 
     @property
     def total(self) -> int:
@@ -127,7 +138,15 @@ class IterativeSolver(Solver):
         else:
             start = Start(problem.on_device(saved.image), True, saved.done, saved.carried)
         steps = self.iterations(problem, lam, start)
-        end = iterate(steps, start.image, self.total, self.tolerance, callback, problem.volume, keeper, saved)
+
+        def finished(image: Any) -> Any:
+            return restored(problem, image) if self.restores_intensity else image
+
+        def to_volume(image: Any) -> np.ndarray:
+            return problem.volume(finished(image))
+
+        end = iterate(steps, start.image, self.total, self.tolerance, callback, to_volume, keeper, saved)
+        image = finished(end.image)
         settings = {
             **self.settings(),
             "lam": lam,
@@ -137,13 +156,13 @@ class IterativeSolver(Solver):
         }
         return Reconstruction.from_solver(
             acquisition,
-            problem.volume(end.image),
+            problem.volume(image),
             self.name,
             settings,
             scale=problem.scale,
             extras=end.extras,
             history=end.history,
-            metrics={"chi_squared": problem.chi_squared(end.image)},
+            metrics={"chi_squared": problem.chi_squared(image)},
             seconds=time.perf_counter() - began,
         )
 

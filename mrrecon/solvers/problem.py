@@ -44,13 +44,15 @@ class Problem:
     acceleration
         Achieved R.
     power
-        Mean square of the image over the field of view.
+        Mean square of the image over the object.
     voxel_size
         Voxel edges (x, y, z), mm.
     energy
         ``|y|^2``.
     samples
         Number of measured complex samples, all coils together.
+    complete
+        Along (x, y, z), how many frequencies around zero are fully sampled; ``None`` for slices.
     """
 
     encoding: CartesianEncoding
@@ -63,6 +65,7 @@ class Problem:
     voxel_size: tuple[float, float, float]
     energy: float
     samples: int
+    complete: tuple[int | None, int | None, int | None]
 
     @cached_property
     def seen(self) -> Any:
@@ -193,7 +196,17 @@ def pose(acquisition: Acquisition, method: str) -> Problem:
         voxel_size=scan.voxel_size,
         energy=_energy(scan.kspace) / scale**2,
         samples=round(math.prod(scan.kspace.shape) / scan.acceleration),
+        complete=_complete(scan),
     )
+
+
+def _complete(scan: Acquisition) -> tuple[int | None, int | None, int | None]:
+    """Widths of the fully sampled centre; a readout that is complete counts as wide as the centre across it."""
+    from mrrecon.operators.calibration_block import calibration_region
+
+    found = calibration_region(scan.mask)
+    readout = found[0] if len(found) == 3 else min(max(found), scan.shape[0])
+    return None if scan.readout != "x" else readout, found[-2], found[-1]
 
 
 def _energy(kspace: Any) -> float:
