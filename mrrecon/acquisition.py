@@ -91,7 +91,7 @@ def _require_finite(a: Any, what: str) -> None:
         if energy == 0.0 and not bool(part.any()):
             raise DataError(
                 f"{what} of coil {c} is zero everywhere: the channel is dead or was not read; "
-                f"drop it with acquisition.select_coils(...) before reconstruction."
+                "leave it out with acquisition.select_coils(...), or --read.coils on the command line."
             )
 
 

@@ -79,17 +79,27 @@ def whiten(acquisition: Acquisition, noise_covariance: Any = None) -> Acquisitio
 
 
 def select_coils(acquisition: Acquisition, keep: Sequence[int]) -> Acquisition:
-    """Keep the coils of these indices only."""
+    """Keep the coils of these indices only, in this order; k-space on disk stays there.
+
+    Raises
+    ------
+    DataError
+        If there are no such coils, one is named twice, or none is left.
+    """
+    from mrrecon.io.lazy import ChosenCoils
+
     keep = [int(c) for c in keep]
     bad = [c for c in keep if not 0 <= c < acquisition.n_coils]
-    if bad or not keep:
-        raise DataError(f"Cannot keep coils {keep}: the scan has coils 0 to {acquisition.n_coils - 1}.")
-    kspace = acquisition.kspace[...] if acquisition.is_lazy else acquisition.kspace
+    if bad or not keep or len({*keep}) < len(keep):
+        raise DataError(
+            f"Cannot keep coils {keep}: the scan has coils 0 to {acquisition.n_coils - 1}; name some, each once."
+        )
+    kspace = acquisition.kspace
     covariance = acquisition.noise_covariance
     return acquisition.evolve(
         "select coils",
         {"keep": keep},
-        kspace=kspace[keep],
+        kspace=ChosenCoils(kspace, tuple(keep)) if acquisition.is_lazy else kspace[keep],
         maps=None if acquisition.maps is None else acquisition.maps[..., keep, :, :, :],
         noise_covariance=None if covariance is None else covariance[np.ix_(keep, keep)],
     )
