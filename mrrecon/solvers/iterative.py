@@ -136,9 +136,10 @@ class IterativeSolver(Solver):
         began = time.perf_counter()
         problem = pose(acquisition, self.name)
         lam = self.default_strength(problem) if self.lam is None else self.lam
-        of = {name: value for name, value in self.settings().items() if name != "time_budget"}
-        fingerprint = problem.fingerprint(self.name, of)
-        keeper = None if checkpoint is None else Checkpoint(checkpoint, fingerprint, keep_checkpoint)
+        keeper = None
+        if checkpoint is not None:
+            settings = {name: value for name, value in self.settings().items() if name != "time_budget"}
+            keeper = Checkpoint(checkpoint, problem.fingerprint(self.name, settings), keep_checkpoint)
         saved = None if keeper is None else keeper.load()
         if saved is None:
             start = Start(problem.start(initial), initial is not None)
