@@ -290,6 +290,12 @@ class Acquisition:
         return int(x), int(y), int(z)
 
     @property
+    def phase_encodes(self) -> tuple[int, int]:
+        """Size (y, z) of a mask that a scanner can measure: 1 along the readout of a 2D scan, else as the matrix."""
+        _, y, z = self.shape
+        return (1 if self.readout == "y" else y, 1 if self.readout == "z" else z)
+
+    @property
     def is_lazy(self) -> bool:
         """Whether the k-space is still on disk."""
         return _is_lazy(self.kspace)
