@@ -91,7 +91,7 @@ def _require_finite(a: Any, what: str) -> None:
         if energy == 0.0 and not bool(part.any()):
             raise DataError(
                 f"{what} of coil {c} is zero everywhere: the channel is dead or was not read; "
-                f"drop it with acquisition.select_coils(...) before reconstruction."
+                "leave it out with acquisition.select_coils(...), or --read.coils on the command line."
             )
 
 
@@ -288,6 +288,12 @@ class Acquisition:
         """Matrix size (x, y, z)."""
         x, y, z = self.kspace.shape[1:]
         return int(x), int(y), int(z)
+
+    @property
+    def phase_encodes(self) -> tuple[int, int]:
+        """Size (y, z) of a mask that a scanner can measure: 1 along the readout of a 2D scan, else as the matrix."""
+        _, y, z = self.shape
+        return (1 if self.readout == "y" else y, 1 if self.readout == "z" else z)
 
     @property
     def is_lazy(self) -> bool:

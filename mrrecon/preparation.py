@@ -17,11 +17,18 @@ from mrrecon.operators.backend import get_array_module, to_numpy
 if TYPE_CHECKING:
     from mrrecon.acquisition import Acquisition
 
-__all__ = ["calibrate", "compress_coils", "hybrid", "select_coils", "undersample", "whiten"]
+__all__ = ["calibrate", "compress_coils", "fit_mask", "hybrid", "select_coils", "undersample", "whiten"]
 
 
 def undersample(acquisition: Acquisition, mask: Any) -> Acquisition:
-    """Keep only the samples of `mask`, ``(y, z)`` or ``(x, y, z)`` bool, that the scan has too.
+    """Keep only the samples of `mask` that the scan has too.
+
+    Parameters
+    ----------
+    acquisition
+        The scan.
+    mask
+        ``(y, z)`` or ``(x, y, z)``, bool; or of lines, ``(1, z)``, ``(y, 1)`` or one axis: see :func:`fit_mask`.
 
     Raises
     ------
@@ -29,12 +36,7 @@ def undersample(acquisition: Acquisition, mask: Any) -> Acquisition:
         If the shape does not fit or nothing would be left.
     """
     scan = acquisition.load()
-    mask = np.asarray(to_numpy(mask)).astype(bool)
-    if mask.shape not in (scan.shape, scan.shape[1:]):
-        hint = "; its axes look transposed: pass mask.T" if mask.shape[::-1] == scan.shape[1:] else ""
-        raise MaskError(
-            f"mask has shape {mask.shape}, the scan needs (y, z) = {scan.shape[1:]} or (x, y, z) = {scan.shape}{hint}."
-        )
+    mask = fit_mask(mask, scan.shape, scan.readout)
     kept = mask & scan.mask
     if not kept.any():
         raise MaskError("The mask and the acquired samples have nothing in common; make a mask for this scan's size.")
@@ -42,6 +44,49 @@ def undersample(acquisition: Acquisition, mask: Any) -> Acquisition:
     kspace = scan.kspace * xp.asarray(kept)
     settings = {"requested": float(mask.size / mask.sum()), "achieved": float(kept.size / kept.sum())}
     return scan.evolve("undersample", settings, kspace=kspace, mask=kept)
+
+
+def fit_mask(mask: Any, shape: tuple[int, int, int], readout: str = "x") -> np.ndarray:
+    """Bring a mask, perhaps one of lines, to the size of a scan.
+
+    Parameters
+    ----------
+    mask
+        ``(y, z)`` or ``(x, y, z)``, bool, is taken as it is; ``(1, z)`` is repeated along y and ``(y, 1)`` along z. One
+        axis are the lines of a 2D scan across its readout; for a 3D scan it is whichever of y and z has that length.
+    shape
+        Matrix size (x, y, z) of the scan.
+    readout
+        Its readout axis.
+
+    Returns
+    -------
+    numpy.ndarray
+        Bool, ``(y, z)`` or ``(x, y, z)``.
+
+    Raises
+    ------
+    MaskError
+        If it does not fit, or only its axis could tell which lines it means and both have that length.
+    """
+    mask = np.asarray(to_numpy(mask)).astype(bool)
+    y, z = shape[1:]
+    if mask.ndim == 1:
+        across = {"y": [2], "z": [1]}.get(readout, [a for a in (1, 2) if shape[a] == mask.size])
+        if len(across) == 2:
+            raise MaskError(
+                f"mask has one axis, of length {mask.size} like both y and z of the scan; give it as (y, 1) or (1, z)."
+            )
+        if across and shape[across[0]] == mask.size:
+            mask = mask[:, None] if across[0] == 1 else mask[None]
+    if mask.shape in ((1, z), (y, 1)):
+        return np.array(np.broadcast_to(mask, (y, z)))
+    if mask.shape not in (shape, shape[1:]):
+        hint = "; its axes look transposed: pass mask.T" if mask.shape[::-1] == shape[1:] else ""
+        raise MaskError(
+            f"mask has shape {mask.shape}, the scan needs (y, z) = {shape[1:]} or (x, y, z) = {shape}{hint}."
+        )
+    return mask
 
 
 def whiten(acquisition: Acquisition, noise_covariance: Any = None) -> Acquisition:
@@ -79,17 +124,27 @@ def whiten(acquisition: Acquisition, noise_covariance: Any = None) -> Acquisitio
 
 
 def select_coils(acquisition: Acquisition, keep: Sequence[int]) -> Acquisition:
-    """Keep the coils of these indices only."""
+    """Keep the coils of these indices only, in this order; k-space on disk stays there.
+
+    Raises
+    ------
+    DataError
+        If there are no such coils, one is named twice, or none is left.
+    """
+    from mrrecon.io.lazy import ChosenCoils
+
     keep = [int(c) for c in keep]
     bad = [c for c in keep if not 0 <= c < acquisition.n_coils]
-    if bad or not keep:
-        raise DataError(f"Cannot keep coils {keep}: the scan has coils 0 to {acquisition.n_coils - 1}.")
-    kspace = acquisition.kspace[...] if acquisition.is_lazy else acquisition.kspace
+    if bad or not keep or len({*keep}) < len(keep):
+        raise DataError(
+            f"Cannot keep coils {keep}: the scan has coils 0 to {acquisition.n_coils - 1}; name some, each once."
+        )
+    kspace = acquisition.kspace
     covariance = acquisition.noise_covariance
     return acquisition.evolve(
         "select coils",
         {"keep": keep},
-        kspace=kspace[keep],
+        kspace=ChosenCoils(kspace, tuple(keep)) if acquisition.is_lazy else kspace[keep],
         maps=None if acquisition.maps is None else acquisition.maps[..., keep, :, :, :],
         noise_covariance=None if covariance is None else covariance[np.ix_(keep, keep)],
     )

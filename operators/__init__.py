@@ -29,6 +29,7 @@ _HOME: dict[str, str] = {
     "acceleration": "sampling",
     "acceleration_in_ellipse": "sampling",
     "calibration_side": "sampling",
+    "equispaced": "sampling",
     "gaussian": "sampling",
     "make_mask": "sampling",
     "poisson": "sampling",

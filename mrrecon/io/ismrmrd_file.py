@@ -234,4 +234,6 @@ def _assemble(
     )
 
 
-FORMAT = Format("ismrmrd", "ISMRMRD HDF5 (mridata.org)", (".mrd", ".h5"), can_read, read, write)
+FORMAT = Format(
+    "ismrmrd", "ISMRMRD HDF5 (mridata.org)", (".mrd", ".h5"), can_read, read, write, holds=("acquisition",)
+)
