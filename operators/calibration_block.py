@@ -193,7 +193,7 @@ def _located(
     centre = kspace_centre(kspace, mask, readout_domain).index
     pattern = np.ones(shape[1:], bool) if mask is None else to_numpy(mask).astype(bool)
     if readout_domain == "image" and pattern.ndim == 3:
-        pattern = pattern.all(axis=0)
+        pattern = np.all(pattern, axis=0)
     return shape, centre, pattern
 
 

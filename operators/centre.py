@@ -126,7 +126,7 @@ class _Energies:
         if mask is not None and mask.shape not in (shape, shape[1:]):
             raise ShapeError(f"mask has shape {mask.shape}, expected (y, z) = {shape[1:]} or (x, y, z) = {shape}.")
         self.data, self.mask, self.shape = data, mask, shape
-        self.weights: np.ndarray | None = None
+        self.weights = np.zeros(0)
         self.known: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def __call__(self, xs: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -145,13 +145,11 @@ class _Energies:
             plane = self.data[:, x : x + 1]
             xp = get_array_module(plane)
             planes.append(to_numpy(xp.abs(plane[:, 0]).astype(np.float64)) ** 2)
-        if self.weights is None:
+        if not self.weights.size:
             self.weights = np.array([_inverse_median([plane[c] for plane in planes]) for c in range(len(planes[0]))])
         for x, plane in zip(xs, planes, strict=True):
             energy = np.nan_to_num(np.tensordot(self.weights, plane, axes=1), posinf=0.0)
-            taken = plane.any(axis=0)
-            if self.mask is not None:
-                taken = self.mask if self.mask.ndim == 2 else self.mask[x]
+            taken = np.any(plane, axis=0) if self.mask is None else self.mask if self.mask.ndim == 2 else self.mask[x]
             self.known[x] = energy * taken, taken
 
 
