@@ -41,17 +41,17 @@ def restored(problem: Problem, image: Any) -> Any:
     step = problem.backprojection - problem.encoding.normal(image)
     shape = image.shape[-3:]
     for axis, n in enumerate(shape):
-        width = problem.complete[axis]
-        if width is not None:
-            step = _low_pass(step, axis - 3, min(width, max(1, round(WIDTH * n))), xp)
+        block = problem.complete[axis]
+        if block is not None:
+            step = _low_pass(step, axis - 3, block.start + len(block) // 2 - n // 2, min(len(block), max(1, round(WIDTH * n))))
     return image + xp.where(problem.seen.reshape(image.shape), step, 0) * np.float32(1 / problem.lipschitz)
 
 
-def _low_pass(a: Any, axis: int, width: int, xp: Any) -> Any:
-    """Filter along one axis: full weight in the middle of `width` frequencies, falling to nothing like a cosine."""
-    n = a.shape[axis]
-    frequency = np.arange(width) - width // 2
-    distance = np.abs(frequency) / (width / 2)
+def _low_pass(a: Any, axis: int, centre: int, width: int) -> Any:
+    """Filter along one axis: full weight around a frequency, falling like a cosine to none over half the width."""
+    xp, n = get_array_module(a), a.shape[axis]
+    frequency = centre + np.arange(width) - width // 2
+    distance = np.abs(frequency - centre) / (width / 2)
     weight = 0.5 - 0.5 * np.cos(np.pi * np.clip((1 - distance) / (1 - FLAT), 0, 1))
     waves = xp.asarray(np.exp(2j * np.pi * np.outer(np.arange(n), frequency) / n), np.complex64)
     found = xp.tensordot(waves.conj() * xp.asarray(weight / n, np.float32), a, axes=(0, axis))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from typing import Any, Literal
@@ -96,7 +96,7 @@ class PosteriorSampler(PriorSolver):
     for Inverse Problems through Stochastic Contraction, 2022.
     """
 
-    true_intensity: bool = False
+    true_intensity: bool = field(default=False, kw_only=True)
     samples: int = 1
     eta: float = 0.85
     cg_steps: int = 5
@@ -147,6 +147,10 @@ class PosteriorSampler(PriorSolver):
     @abstractmethod
     def data_consistency(self, problem: Problem, prior: SlicedPrior) -> DataConsistency:
         """Return what makes the estimates of one sample agree with the data; it may remember earlier steps."""
+
+    def check_prior(self, prior: SlicedPrior, shape: tuple[int, int, int]) -> None:
+        """See :class:`~mrrecon.solvers.with_prior.PriorSolver`: its levels must reach down from the first one."""
+        NoiseLadder.of(prior, self.max_iter, self.spacing, self._first_level())
 
     def steps(self, problem: Problem, prior: SlicedPrior, lam: float, start: Start) -> Iterator[Iteration]:
         """See :class:`~mrrecon.solvers.with_prior.PriorSolver`."""

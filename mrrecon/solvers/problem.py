@@ -52,7 +52,7 @@ class Problem:
     samples
         Number of measured complex samples, all coils together.
     complete
-        Along (x, y, z), how many frequencies around zero are fully sampled; ``None`` for slices.
+        Along (x, y, z), indices of the fully sampled block around the centre of k-space; ``None`` for slices.
     """
 
     encoding: CartesianEncoding
@@ -65,7 +65,7 @@ class Problem:
     voxel_size: tuple[float, float, float]
     energy: float
     samples: int
-    complete: tuple[int | None, int | None, int | None]
+    complete: tuple[range | None, range | None, range | None]
 
     @cached_property
     def seen(self) -> Any:
@@ -200,13 +200,17 @@ def pose(acquisition: Acquisition, method: str) -> Problem:
     )
 
 
-def _complete(scan: Acquisition) -> tuple[int | None, int | None, int | None]:
-    """Widths of the fully sampled centre; a readout that is complete counts as wide as the centre across it."""
-    from mrrecon.operators.calibration_block import calibration_region
+def _complete(scan: Acquisition) -> tuple[range | None, range | None, range | None]:
+    """The fully sampled centre; of a readout that is complete, as many samples as across it."""
+    from mrrecon.operators.calibration_block import sampled_block
+    from mrrecon.operators.centre import kspace_centre
 
-    found = calibration_region(scan.mask)
-    readout = found[0] if len(found) == 3 else min(max(found), scan.shape[0])
-    return None if scan.readout != "x" else readout, found[-2], found[-1]
+    slices = scan.readout != "x"
+    centre = kspace_centre(scan.kspace, scan.mask, scan.domains[0], axes=(1, 2) if slices else (0, 1, 2)).index
+    block = sampled_block(scan.mask, centre[3 - scan.mask.ndim :], symmetric=True)
+    side = min(max(map(len, block)), scan.shape[0])
+    x = block[0] if len(block) == 3 else range(centre[0] - side // 2, centre[0] - side // 2 + side)
+    return None if slices else x, block[-2], block[-1]
 
 
 def _energy(kspace: Any) -> float:

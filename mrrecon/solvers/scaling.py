@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from mrrecon.errors import DataError
 from mrrecon.operators.backend import get_array_module, to_numpy
-from mrrecon.operators.fourier import fft, ifft
+from mrrecon.operators.calibration_block import central_samples
+from mrrecon.operators.fourier import ifft
 
 __all__ = ["SignalScale", "signal_scale"]
 
 BLOCK = 16  # side of the central block: smaller than any calibration region, so that masks do not change it
-SMALLEST = 4  # a smaller block would be all one brightness
 STRESS, SHARE = 4, 0.9  # voxels count by this power of their brightness; bright tissue is brighter than this share
 
 
@@ -35,7 +35,7 @@ class SignalScale:
     power: float
 
 
-def signal_scale(kspace: Any, mask: np.ndarray, readout_domain: str = "kspace") -> SignalScale:
+def signal_scale(kspace: Any, mask: np.ndarray, readout_domain: Literal["kspace", "image"] = "kspace") -> SignalScale:
     """Measure the signal level in the low-resolution image that the central block of k-space gives.
 
     Parameters
@@ -43,7 +43,8 @@ def signal_scale(kspace: Any, mask: np.ndarray, readout_domain: str = "kspace") 
     kspace
         ``(coils, x, y, z)``, NumPy or CuPy.
     mask
-        Sampled positions ``(y, z)`` or ``(x, y, z)``: the block is as large as is fully sampled, up to 16.
+        Sampled positions ``(y, z)`` or ``(x, y, z)``: the block around the centre of k-space, wherever that lies, is as
+        large as is fully sampled, up to 16.
     readout_domain
         Domain of axis x.
 
@@ -64,12 +65,7 @@ def signal_scale(kspace: Any, mask: np.ndarray, readout_domain: str = "kspace") 
     squares weighted by the squares.
     """
     shape = tuple(int(n) for n in kspace.shape[1:])
-    size = _fully_sampled(mask)
-    y, z = _centre(shape[1], size), _centre(shape[2], size)
-    block = to_numpy(kspace[:, :, y, z])
-    if readout_domain == "image":
-        block = fft(block, axes=1)
-    block = np.ascontiguousarray(block[:, _centre(shape[0], size)])
+    block = to_numpy(central_samples(kspace, mask, BLOCK, readout_domain))
     for axis, n in enumerate(block.shape[1:], start=1):
         window = np.hanning(n + 2)[1:-1] if n > 2 else np.ones(n)
         block = block * window.reshape([-1 if i == axis else 1 for i in range(4)]).astype(np.float32)
@@ -78,27 +74,10 @@ def signal_scale(kspace: Any, mask: np.ndarray, readout_domain: str = "kspace") 
     if not brightest > 0:
         xp = get_array_module(kspace)
         where = "anywhere" if not bool(xp.any(kspace)) else "in the centre of k-space"
-        raise DataError(
-            f"kspace has no signal {where}; check that zero frequency is at index n // 2 of every axis "
-            "and that the mask and the data belong together."
-        )
+        raise DataError(f"kspace has no signal {where}; check that the mask and the data belong together.")
     image = np.sort(image, axis=None) / brightest
     weight = np.cumsum(image**STRESS)
     level = image[np.searchsorted(weight, SHARE * weight[-1])]
     power = (image**4).sum() / (image**2).sum()
     amplitude = brightest * math.sqrt(image.size / math.prod(shape))
     return SignalScale(float(level * amplitude), float(power * amplitude**2))
-
-
-def _fully_sampled(mask: np.ndarray) -> int:
-    """Side of the largest fully sampled central block, up to BLOCK; BLOCK where there is none to speak of."""
-    for size in range(BLOCK, SMALLEST - 1, -1):
-        if mask[tuple(_centre(n, size) for n in mask.shape)].all():
-            return size
-    return BLOCK
-
-
-def _centre(n: int, size: int) -> slice:
-    size = min(n, size)
-    start = n // 2 - size // 2
-    return slice(start, start + size)
