@@ -1,0 +1,412 @@
+"""Which axis of stored k-space is which, and in which domain: what the file promises, verified on the samples.
+
+K-space is concentrated along an axis and its Fourier transform is spread out; of an image it is the other way round;
+of coils neither is much narrower. So the number of samples that hold the energy, before and after a transform along an
+axis, tells what the axis is. It is measured on lines through the strongest samples, where there is most signal.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from mrrecon.errors import DataError, FileFormatError
+from mrrecon.io.centring import is_wrapped
+from mrrecon.operators.calibration_block import calibration_region
+
+__all__ = ["Layout", "find_layout"]
+
+Kind = Literal["kspace", "image"] | None
+NAMES = {"x": "x", "y": "y", "z": "z", "c": "coils"}
+SHORT = 8  # an axis of fewer samples cannot be told
+KSPACE, IMAGE = 2.0, 0.4  # samples that hold the energy after a transform over those before: above, below (see module)
+CERTAIN_IMAGE = 0.25  # below which an axis that ought to be in k-space is not
+NEAR = 4  # half width of the lines around the strongest sample
+PART = 1 << 22  # samples looked at in one go
+WRAPPED, WRAPPED_CENTRED = 0.5, 0.1  # emptiness of the middle: in FFT order, and where nothing else speaks for a shift
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the axes of a stored array are.
+
+    Parameters
+    ----------
+    axes
+        A letter for each axis in the order of the file: ``c`` for coils, ``x``, ``y``, ``z``.
+    hybrid
+        Whether x is in the image domain.
+    roll
+        Which of (x, y, z) are in FFT order, zero frequency at index 0.
+    chop
+        Which of (x, y, z) carry a factor (-1)^k, so that the image is shifted by half the field of view.
+    kinds
+        What the samples say each of the stored axes is in, ``None`` where they say nothing.
+    """
+
+    axes: str
+    hybrid: bool
+    roll: tuple[bool, bool, bool] = (False, False, False)
+    chop: tuple[bool, bool, bool] = (False, False, False)
+    kinds: tuple[Kind, ...] = ()
+
+    @property
+    def order(self) -> tuple[int | None, ...]:
+        """For each of (coils, x, y, z) the stored axis, ``None`` for one that is missing."""
+        return tuple(self.axes.index(letter) if letter in self.axes else None for letter in "cxyz")
+
+    def shape(self, stored: Sequence[int]) -> tuple[int, int, int, int]:
+        """Sizes (coils, x, y, z) of an array stored with the sizes `stored`."""
+        coils, x, y, z = (1 if axis is None else int(stored[axis]) for axis in self.order)
+        return coils, x, y, z
+
+
+def find_layout(
+    stored: Any,
+    expected: str,
+    path: Path,
+    *,
+    hybrid_expected: bool = False,
+    axes: str | None = None,
+    hybrid: bool | None = None,
+    recentre: bool = True,
+) -> Layout:
+    """Verify on the samples that stored k-space has the axes that its format promises, or find out which it has.
+
+    What differs from the promise and can only be one thing is taken as that, with a warning.
+
+    Parameters
+    ----------
+    stored
+        Complex array on disk (memory map or HDF5 dataset); a few planes and lines of it are read.
+    expected
+        Letters that the format promises, as in :class:`Layout`.
+    path
+        For messages.
+    hybrid_expected
+        Whether the format promises x in the image domain.
+    axes, hybrid
+        What the user says about the letters, and about the domain of x; not put into question.
+    recentre
+        Find FFT order and half-field-of-view shifts.
+
+    Raises
+    ------
+    FileFormatError
+        If `axes` does not fit the array, or the axes are not those promised and it is not clear what they are.
+    DataError
+        If y or z is in the image domain.
+    """
+    shape = tuple(int(n) for n in stored.shape)
+    if axes is not None:
+        _check_letters(axes, shape, path)
+    lines = _Lines(stored)
+    kinds = tuple(lines.kind(axis) for axis in range(len(shape)))
+    letters = axes or _settle(expected, lines, kinds, path)
+    x = letters.find("x")
+    found = None if x < 0 else kinds[x]
+    is_hybrid = _domain(found, x, shape, hybrid_expected, hybrid, letters, kinds, path)
+    _refuse_images(letters, lines, path, given=axes is not None and hybrid is not None)
+    layout = Layout(letters, is_hybrid, kinds=kinds)
+    return _centring(layout, lines, path) if recentre else layout
+
+
+def _check_letters(axes: str, shape: tuple[int, ...], path: Path) -> None:
+    right = len(set(axes)) == len(axes) == len(shape) and set("yz") <= set(axes) <= set("cxyz")
+    if not right:
+        raise FileFormatError(
+            f"{path}: axes={axes!r} does not name the {len(shape)} axes of an array of shape {shape}; give a letter "
+            "for each in the order of the file, c for coils and x, y, z (x the readout), as in 'xyzc'."
+        )
+
+
+class _Lines:
+    """Lines of an array through its strongest samples, along each axis; what they say."""
+
+    def __init__(self, stored: Any) -> None:
+        self.stored, self.shape = stored, tuple(int(n) for n in stored.shape)
+        self._read: dict[int, np.ndarray] = {}
+        self.peak = self._strongest()
+        slow = self._slow()
+        along = self.energy(self.lines(slow))
+        if np.isfinite(along).all() and along.any():
+            self.peak[slow] = int(along.argmax())
+            self._read = {slow: self._read[slow]}
+
+    def _slow(self) -> int:
+        """Axis along which neighbours lie farthest apart in the file."""
+        flags = getattr(self.stored, "flags", None)
+        return len(self.shape) - 1 if flags is not None and flags.f_contiguous and not flags.c_contiguous else 0
+
+    def _strongest(self) -> list[int]:
+        """Where the energy peaks along each axis but the slow one, from some planes across that."""
+        slow, n = self._slow(), self.shape[self._slow()]
+        profiles = [np.zeros(size) for size in self.shape]
+        wanted = {0, n - 1, n // 2, max(0, n // 2 - 1), *np.linspace(0, n - 1, 6).astype(int).tolist()}
+        rest = [axis for axis in range(len(self.shape)) if axis != slow]
+        longest = rest[0] if slow == 0 else rest[-1]
+        step = max(1, PART * self.shape[longest] // max(1, int(np.prod([self.shape[a] for a in rest]))))
+        for at in sorted(wanted):
+            for start in range(0, self.shape[longest], step):
+                index: list[Any] = [slice(None)] * len(self.shape)
+                index[slow], index[longest] = slice(at, at + 1), slice(start, start + step)
+                energy = _energy(np.asarray(self.stored[tuple(index)]))
+                for axis in range(len(self.shape)):
+                    part = energy.sum(axis=tuple(a for a in range(energy.ndim) if a != axis))
+                    where = {slow: slice(at, at + 1), longest: slice(start, start + step)}.get(axis, slice(None))
+                    profiles[axis][where] += part
+        return [int(profile.argmax()) for profile in profiles]
+
+    def window(self, axis: int) -> slice:
+        return slice(max(0, self.peak[axis] - NEAR), self.peak[axis] + NEAR + 1)
+
+    def lines(self, axis: int) -> np.ndarray:
+        """``(n, lines)``: whole lines along `axis` near the strongest sample."""
+        if axis not in self._read:
+            index = tuple(slice(None) if a == axis else self.window(a) for a in range(len(self.shape)))
+            part = np.asarray(self.stored[index]).astype(np.complex128)
+            self._read[axis] = np.moveaxis(part, axis, 0).reshape(self.shape[axis], -1)
+        return self._read[axis]
+
+    @staticmethod
+    def energy(lines: np.ndarray) -> np.ndarray:
+        return np.asarray(_energy(lines).sum(axis=1))
+
+    def ratio(self, axis: int) -> float:
+        """Samples that hold the energy after a transform along the axis, over those before; 1 where nothing is."""
+        lines = self.lines(axis)
+        level = np.sqrt(_energy(lines).sum(axis=0))
+        lines = lines[:, level > 0] / np.sqrt(level[level > 0])  # strong lines count more, but do not decide alone
+        if not lines.size or not np.isfinite(lines).all():
+            return 1.0
+        return _spread(self.energy(np.fft.fft(lines, axis=0))) / _spread(self.energy(lines))
+
+    def kind(self, axis: int) -> Kind:
+        if self.shape[axis] < SHORT:
+            return None
+        ratio = self.ratio(axis)
+        return "kspace" if ratio > KSPACE else "image" if ratio < IMAGE else None
+
+    def is_peak(self, axis: int) -> bool:
+        """Whether the energy falls on both sides of zero frequency, in the middle or at index 0, as of no coils."""
+        n, profile = self.shape[axis], self.energy(self.lines(axis))
+        at = int(profile.argmax())
+        if n < SHORT or min(abs(at - n // 2), at, n - at) > max(1, n // 12):
+            return False
+        around = np.roll(profile, 3 - at)[:7]
+        return bool((np.diff(around[3:]) <= 0).all() and (np.diff(around[:4]) >= 0).all())
+
+
+def _energy(part: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(part.real.astype(np.float64) ** 2 + part.imag.astype(np.float64) ** 2)
+
+
+def _spread(energy: np.ndarray) -> float:
+    """Number of samples that hold the energy: its participation number."""
+    share = energy / energy.sum()
+    return float(1.0 / (share**2).sum())
+
+
+def _spell(letters: str, shape: tuple[int, ...]) -> str:
+    return "(" + ", ".join(f"{NAMES[letter]}: {n}" for letter, n in zip(letters, shape, strict=True)) + ")"
+
+
+def _settle(expected: str, lines: _Lines, kinds: tuple[Kind, ...], path: Path) -> str:
+    """Letters of the axes: those expected, unless the samples contradict them and leave one other reading."""
+    shape = lines.shape
+    coil = expected.find("c")
+    wrong = coil >= 0 and kinds[coil] == "kspace" and lines.is_peak(coil)
+    phase = [expected.index(letter) for letter in "yz"]
+    wrong = wrong or ("kspace" in kinds and any(kinds[a] == "image" for a in phase))
+    single = coil >= 0 and len(shape) == 3 and all(kind == "kspace" for kind in kinds)
+    if not wrong and not single:
+        return expected
+    found = "xyz" if single else _other_reading(kinds, shape)
+    if found is None:
+        raise FileFormatError(
+            f"{path}: the array of shape {shape} should have the axes {_spell(expected, shape)}, but its samples say "
+            f"{_say(kinds)}; give a letter for each axis in the order of the file, c for coils and x, y, z (x the "
+            "readout), as in axes='xyzc'."
+        )
+    if found != expected:
+        warnings.warn(
+            f"{path}: the axes are not {_spell(expected, shape)} by the samples; they are read as "
+            f"{_spell(found, shape)}, axes={found!r} (or another order) says it.",
+            stacklevel=2,
+        )
+    return found
+
+
+def _other_reading(kinds: tuple[Kind, ...], shape: tuple[int, ...]) -> str | None:
+    """Letters that the samples leave as the only possible ones, or ``None``."""
+    inside = [axis for axis, kind in enumerate(kinds) if kind == "kspace"]
+    others = [axis for axis in range(len(shape)) if axis not in inside]
+    letters = [""] * len(shape)
+    if len(inside) == 3 and len(shape) == 4:
+        names = "xyz"
+        letters[others[0]] = "c"
+    elif len(inside) == 2 and len(shape) == 4:
+        names = "yz"
+        images = [axis for axis in others if kinds[axis] == "image"]
+        if len(images) != 1:
+            return None
+        x = images[0]
+        letters[x] = "x"
+        letters[next(axis for axis in others if axis != x)] = "c"
+    else:
+        return None
+    for axis, letter in zip(inside, names, strict=True):
+        letters[axis] = letter
+    return "".join(letters)
+
+
+def _say(kinds: tuple[Kind, ...]) -> str:
+    words = {"kspace": "k-space", "image": "image", None: "neither"}
+    return ", ".join(f"axis {axis} {words[kind]}" for axis, kind in enumerate(kinds))
+
+
+def _domain(
+    found: Kind,
+    x: int,
+    shape: tuple[int, ...],
+    expected: bool,
+    given: bool | None,
+    letters: str,
+    kinds: tuple[Kind, ...],
+    path: Path,
+) -> bool:
+    """Whether x is in the image domain, by the user's word, else by the samples, else as the format has it."""
+    if x < 0 or shape[x] == 1:
+        return True if given is None else given
+    says = None if found is None else found == "image"
+    domain = {True: "the image domain", False: "k-space"}
+    if given is not None:
+        if says is not None and says != given:
+            warnings.warn(
+                f"{path}: x is taken to be in {domain[given]}, as hybrid={given} says, but its samples look like "
+                f"{domain[says]}.",
+                stacklevel=2,
+            )
+        return given
+    known = any(kinds[letters.index(letter)] == "kspace" for letter in "yz")
+    if says is not None and says != expected and known:
+        warnings.warn(
+            f"{path}: x ({shape[x]} samples) is read as being in {domain[says]}, as its samples show; the format has "
+            f"it in {domain[expected]}, which hybrid={expected} says.",
+            stacklevel=2,
+        )
+        return says
+    if says is None and known and not expected and shape[x] >= 3 * SHORT:
+        warnings.warn(
+            f"{path}: the samples do not show whether x ({shape[x]} samples) is in k-space; it is read so, "
+            "hybrid=True says that it is in the image domain.",
+            stacklevel=2,
+        )
+    return expected
+
+
+def _refuse_images(letters: str, lines: _Lines, path: Path, *, given: bool) -> None:
+    if given:
+        return
+    images = [letter for letter in "yz" if _certainly_image(lines, letters.index(letter))]
+    if images:
+        raise DataError(
+            f"{path}: {' and '.join(images)} of the array {_spell(letters, lines.shape)} "
+            f"{'are' if len(images) > 1 else 'is'} in the image domain by its samples, so that this is no k-space; "
+            "transform it (mrrecon.operators.fft), or if that is wrong, give axes and hybrid explicitly."
+        )
+
+
+def _certainly_image(lines: _Lines, axis: int) -> bool:
+    return lines.shape[axis] >= SHORT and lines.ratio(axis) < CERTAIN_IMAGE
+
+
+# ---- zero frequency at index 0, and the image shifted by half the field of view ---------------------------
+
+
+def _centring(layout: Layout, lines: _Lines, path: Path) -> Layout:
+    inside = "yz" if layout.hybrid else "xyz"
+    where: dict[str, bool | None] = dict.fromkeys("xyz")
+    for letter in inside:
+        axis = layout.axes.find(letter)
+        if axis >= 0 and layout.kinds[axis] == "kspace":
+            where[letter] = _in_fft_order(lines.energy(lines.lines(axis)))
+    if True in where.values() and False not in where.values():  # so are the axes too short to tell
+        for letter in inside:
+            axis = layout.axes.find(letter)
+            if axis >= 0 and where[letter] is None and lines.shape[axis] > 1:
+                where[letter] = lines.peak[axis] < lines.shape[axis] // 4
+    roll = (bool(where["x"]), bool(where["y"]), bool(where["z"]))
+    chop = _shifted(layout, roll, lines, inside)
+    said = []
+    if any(roll):
+        said.append(f"zero frequency of {_list(roll)} lies at index 0 (FFT order) and is moved to the middle")
+    if any(chop):
+        said.append(f"the object wraps around the edges along {_list(chop)} and is shifted by half the field of view")
+    if said:
+        warnings.warn(f"{path}: {'; '.join(said)}; recentre=False leaves the samples as they are.", stacklevel=2)
+    return Layout(layout.axes, layout.hybrid, roll, chop, layout.kinds)
+
+
+def _list(which: Sequence[bool]) -> str:
+    return " and ".join(letter for letter, yes in zip("xyz", which, strict=True) if yes)
+
+
+def _in_fft_order(profile: np.ndarray) -> bool:
+    """Whether k-space energy peaks around index 0 and falls on both sides of it, round the end."""
+    n, at = profile.size, int(profile.argmax())
+    if min(at, n - at) > max(1, n // 8):
+        return False
+    reach = max(2, n // 12)
+    around = np.roll(profile, reach - at)
+    before, after = around[:reach].sum(), around[reach + 1 : 2 * reach + 1].sum()
+    return bool(min(before, after) > 0.02 * max(before, after))
+
+
+def _shifted(layout: Layout, roll: tuple[bool, bool, bool], lines: _Lines, inside: str) -> tuple[bool, bool, bool]:
+    """Along which axes the object wraps around the edges of the field of view, from the centre of k-space."""
+    shape = layout.shape(lines.shape)
+    index: list[Any] = [slice(None)] * len(lines.shape)
+    for letter, n, rolled in zip("xyz", shape[1:], roll, strict=True):
+        axis = layout.axes.find(letter)
+        if axis < 0:
+            continue
+        index[axis] = lines.window(axis)
+        if letter in inside:
+            width = min(32, n)
+            start = (0 if rolled else n // 2) - width // 2
+            index[axis] = np.arange(start, start + width) % n
+    block = np.asarray(_take(lines.stored, index)).astype(np.complex128)
+    present = tuple(axis for axis in layout.order if axis is not None)
+    block = block.transpose(present)[tuple(None if axis is None else slice(None) for axis in layout.order)]
+    found = calibration_region((block != 0).any(axis=(0, 1)))
+    if not np.isfinite(block).all() or min(found) < 1:
+        return (False, False, False)
+    for axis, width in zip((2, 3), found, strict=True):
+        n = block.shape[axis]
+        block = np.take(block, np.arange(n // 2 - width // 2, n // 2 - width // 2 + width), axis)
+    axes = (2, 3) if layout.hybrid else (1, 2, 3)
+    image = np.fft.fftshift(np.fft.ifftn(np.fft.ifftshift(block, axes=axes), axes=axes), axes=axes)
+    power = _energy(image).sum(axis=0)
+    result = []
+    for axis, (letter, rolled) in enumerate(zip("xyz", roll, strict=True)):
+        profile = power.sum(axis=tuple(a for a in range(3) if a != axis))
+        contrast = WRAPPED if rolled else WRAPPED_CENTRED
+        result.append(letter in inside and profile.size >= 2 * SHORT and is_wrapped(profile, contrast))
+    return (result[0], result[1], result[2])
+
+
+def _take(stored: Any, index: Sequence[Any]) -> np.ndarray:
+    """Read a block that is given by slices and index arrays, one axis after the other."""
+    bounds = [i if isinstance(i, slice) else slice(int(i.min()), int(i.max()) + 1) for i in index]
+    block = np.asarray(stored[tuple(bounds)])
+    for axis, i in enumerate(index):
+        if not isinstance(i, slice):
+            block = np.take(block, i - int(i.min()), axis)
+    return block
