@@ -135,10 +135,12 @@ def read(
         readout: Literal["x", "y"] = "y" if two_dimensional else "x"
         pattern = found
         named = _mask_of_file(file, path, height, width) if mask is None and "mask" in file else None
-        if header is not None and two_dimensional and not any(layout.roll):
-            pattern = _within_limits(header, pattern, named, data, layout, path)
+        limits = _limits(header, width) if two_dimensional and not any(layout.roll) else None
+        if limits is not None:
+            pattern = _within_limits(limits, pattern, named, data, layout, path)
         if named is not None:
-            pattern = agree(named, pattern, path, "'mask'")
+            claimed = named if limits is None else named & (limits | pattern.any(axis=0))
+            pattern = agree(claimed, pattern, path, "'mask'")
         keep = _kept_height(header, height) if remove_oversampling else height
         if keep < height and not (pattern == pattern[:1]).all():
             warnings.warn(
@@ -290,23 +292,26 @@ def _is_lines(pattern: np.ndarray) -> bool:
     return bool((pattern == (pattern.any(axis=0) & pattern.any(axis=1, keepdims=True))).all())
 
 
+def _limits(header: Header | None, width: int) -> np.ndarray | None:
+    """Columns that were measured by the header's encoding limits, if it has usable ones."""
+    limit = header.limits.get("kspace_encoding_step_1") if header else None
+    if limit is None or not 0 <= limit.center <= limit.maximum < width + limit.center or limit.center > width // 2:
+        return None
+    left = width // 2 - limit.center
+    claimed = np.zeros(width, bool)
+    claimed[max(0, left + limit.minimum) : left + limit.maximum + 1] = True
+    return claimed
+
+
 def _within_limits(
-    header: Header, pattern: np.ndarray, named: np.ndarray | None, data: Any, layout: Layout, path: Path
+    claimed: np.ndarray, pattern: np.ndarray, named: np.ndarray | None, data: Any, layout: Layout, path: Path
 ) -> np.ndarray:
     """Columns that hold data, with a note where the header's limits differ; next to nothing outside them is nothing.
 
     Columns that the mask of the file leaves out, `named`, are not spoken of.
     """
-    limit, width = header.limits.get("kspace_encoding_step_1"), pattern.shape[1]
-    if limit is None or not 0 <= limit.center <= limit.maximum < width + limit.center:
-        return pattern
-    left = width // 2 - limit.center
-    if left < 0:
-        return pattern
-    claimed = np.zeros(width, bool)
-    claimed[max(0, left + limit.minimum) : left + limit.maximum + 1] = True
     columns = pattern.any(axis=0)
-    spoken_of = np.ones(width, bool) if named is None else named.any(axis=0)
+    spoken_of = np.ones_like(claimed) if named is None else named.any(axis=0)
     outside, empty = columns & ~claimed & spoken_of, claimed & ~columns & spoken_of
     if outside.any() and (columns & claimed).any():
         axis = layout.axes.index("z")

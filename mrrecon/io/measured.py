@@ -99,8 +99,8 @@ def sampling_pattern(taken: np.ndarray, path: Path, *, hybrid: bool, readout: st
         raise MaskError(different_slices(path))
     if max(lacking) > SPORADIC:
         warnings.warn(
-            f"{path}: up to {max(lacking):.0%} of the samples that some slices hold are zero in others, where they are taken "
-            "as measured all the same.",
+            f"{path}: up to {max(lacking):.0%} of the samples that some slices hold are zero in others, where they are "
+            "taken as measured all the same.",
             stacklevel=2,
         )
     return pattern

@@ -64,7 +64,7 @@ def test_fastmri_mask_and_padding(tmp_path, make, recwarn):
     kspace[..., 3] = 0
     scan = mr.read(make.fastmri(tmp_path / "m.h5", kspace, xml, mask))
     np.testing.assert_array_equal(scan.mask, np.broadcast_to(expected, (16, 12)))
-    assert not [w for w in recwarn if "'mask'" in str(w.message) and "3 of the 11" not in str(w.message)]
+    assert not recwarn
     kspace[..., 3] = 1
     with pytest.warns(UserWarning, match="16 measured positions lie outside 'mask' and are left out"):
         scan = mr.read(make.fastmri(tmp_path / "m.h5", kspace, xml, mask))
