@@ -27,8 +27,10 @@ SHORT = 8  # an axis of fewer samples cannot be told
 KSPACE, IMAGE = 2.0, 0.4  # samples that hold the energy after a transform over those before: above, below (see module)
 CERTAIN_IMAGE = 0.25  # below which an axis that ought to be in k-space is not
 NEAR = 4  # half width of the lines around the strongest sample
+FEWER_COILS = 1.5  # times as many samples an axis has at least, beside which another can only be that of the coils
 PART = 1 << 22  # samples looked at in one go
-WRAPPED, WRAPPED_CENTRED = 0.5, 0.1  # emptiness of the middle: in FFT order, and where nothing else speaks for a shift
+MANY_COILS = 64  # more that look like k-space are no coils
+WRAPPED, WRAPPED_CENTRED = 0.2, 0.02  # energy in the middle: in FFT order, and where nothing else speaks for a shift
 
 
 @dataclass(frozen=True)
@@ -196,10 +198,11 @@ class _Lines:
         """Whether the energy falls on both sides of zero frequency, in the middle or at index 0, as of no coils."""
         n, profile = self.shape[axis], self.energy(self.lines(axis))
         at = int(profile.argmax())
-        if n < SHORT or min(abs(at - n // 2), at, n - at) > max(1, n // 12):
+        if n < 2 * SHORT or min(abs(at - n // 2), at, n - at) > max(1, n // 12):
             return False
-        around = np.roll(profile, 3 - at)[:7]
-        return bool((np.diff(around[3:]) <= 0).all() and (np.diff(around[:4]) >= 0).all())
+        rings = np.split(np.arange(1, n // 2), [2, 2 + n // 8])
+        sides = [[profile[(at + sign * ring) % n].mean() for ring in rings] for sign in (1, -1)]
+        return bool((np.diff(sides) < 0).all())
 
 
 def _energy(part: np.ndarray) -> np.ndarray:
@@ -221,13 +224,13 @@ def _settle(expected: str, lines: _Lines, kinds: tuple[Kind, ...], path: Path) -
     """Letters of the axes: those expected, unless the samples contradict them and leave one other reading."""
     shape = lines.shape
     coil = expected.find("c")
-    wrong = coil >= 0 and kinds[coil] == "kspace" and lines.is_peak(coil)
+    wrong = coil >= 0 and kinds[coil] == "kspace" and (lines.is_peak(coil) or shape[coil] > MANY_COILS)
     phase = [expected.index(letter) for letter in "yz"]
     wrong = wrong or ("kspace" in kinds and any(kinds[a] == "image" for a in phase))
     single = coil >= 0 and len(shape) == 3 and all(kind == "kspace" for kind in kinds)
     if not wrong and not single:
         return expected
-    found = "xyz" if single else _other_reading(kinds, shape)
+    found = "xyz" if single else _other_reading(lines, kinds)
     if found is None:
         raise FileFormatError(
             f"{path}: the array of shape {shape} should have the axes {_spell(expected, shape)}, but its samples say "
@@ -243,27 +246,41 @@ def _settle(expected: str, lines: _Lines, kinds: tuple[Kind, ...], path: Path) -
     return found
 
 
-def _other_reading(kinds: tuple[Kind, ...], shape: tuple[int, ...]) -> str | None:
-    """Letters that the samples leave as the only possible ones, or ``None``."""
+def _other_reading(lines: _Lines, kinds: tuple[Kind, ...]) -> str | None:
+    """Letters of four axes that the samples leave as the only possible ones, or ``None``."""
+    if len(kinds) != 4:
+        return None
     inside = [axis for axis, kind in enumerate(kinds) if kind == "kspace"]
-    others = [axis for axis in range(len(shape)) if axis not in inside]
-    letters = [""] * len(shape)
-    if len(inside) == 3 and len(shape) == 4:
-        names = "xyz"
-        letters[others[0]] = "c"
-    elif len(inside) == 2 and len(shape) == 4:
-        names = "yz"
-        images = [axis for axis in others if kinds[axis] == "image"]
-        if len(images) != 1:
+    images = [axis for axis, kind in enumerate(kinds) if kind == "image"]
+    others = [axis for axis in range(4) if axis not in inside]
+    if len(inside) + len(images) == 4 and len(images) < 2:  # coils of which one is strong look like k-space
+        found = _least_like_kspace(lines, inside)
+        if found is None:
             return None
-        x = images[0]
-        letters[x] = "x"
-        letters[next(axis for axis in others if axis != x)] = "c"
+        inside.remove(found)
+        others.append(found)
+    letters = [""] * 4
+    if len(inside) == 3:
+        names = "xyz"
+    elif len(inside) == 2 and len(images) == 1:
+        names = "yz"
+        letters[images[0]] = "x"
+        others.remove(images[0])
     else:
         return None
+    letters[others[0]] = "c"
     for axis, letter in zip(inside, names, strict=True):
         letters[axis] = letter
     return "".join(letters)
+
+
+def _least_like_kspace(lines: _Lines, axes: list[int]) -> int | None:
+    """The one of these axes that may be the coils after all: without the peak of k-space, or clearly the shortest."""
+    flat = [axis for axis in axes if not lines.is_peak(axis)]
+    if len(flat) == 1:
+        return flat[0]
+    first, second, *_ = sorted(axes, key=lambda axis: lines.shape[axis])
+    return first if FEWER_COILS * lines.shape[first] <= lines.shape[second] else None
 
 
 def _say(kinds: tuple[Kind, ...]) -> str:
@@ -392,6 +409,9 @@ def _shifted(layout: Layout, roll: tuple[bool, bool, bool], lines: _Lines, insid
         n = block.shape[axis]
         block = np.take(block, np.arange(n // 2 - width // 2, n // 2 - width // 2 + width), axis)
     axes = (2, 3) if layout.hybrid else (1, 2, 3)
+    for axis in axes:  # else what rings fills the gap
+        taper = np.hanning(block.shape[axis] + 2)[1:-1]
+        block = block * taper.reshape([-1 if a == axis else 1 for a in range(4)])
     image = np.fft.fftshift(np.fft.ifftn(np.fft.ifftshift(block, axes=axes), axes=axes), axes=axes)
     power = _energy(image).sum(axis=0)
     result = []
