@@ -11,24 +11,19 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from mrrecon.errors import DataError, FileFormatError
 from mrrecon.io.centring import is_wrapped
+from mrrecon.io.lines import CERTAIN_IMAGE, SHORT, Kind, Lines, energy_of
 from mrrecon.operators.calibration_block import calibration_region
 
 __all__ = ["Layout", "find_layout"]
 
-Kind = Literal["kspace", "image"] | None
 NAMES = {"x": "x", "y": "y", "z": "z", "c": "coils"}
-SHORT = 8  # an axis of fewer samples cannot be told
-KSPACE, IMAGE = 2.0, 0.4  # samples that hold the energy after a transform over those before: above, below (see module)
-CERTAIN_IMAGE = 0.25  # below which an axis that ought to be in k-space is not
-NEAR = 4  # half width of the lines around the strongest sample
 FEWER_COILS = 1.5  # times as many samples an axis has at least, beside which another can only be that of the coils
-PART = 1 << 22  # samples looked at in one go
 MANY_COILS = 64  # more that look like k-space are no coils
 WRAPPED, WRAPPED_CENTRED = 0.2, 0.02  # energy in the middle: in FFT order, and where nothing else speaks for a shift
 
@@ -107,7 +102,7 @@ def find_layout(
     shape = tuple(int(n) for n in stored.shape)
     if axes is not None:
         _check_letters(axes, shape, path)
-    lines = _Lines(stored)
+    lines = Lines(stored)
     kinds = tuple(lines.kind(axis) for axis in range(len(shape)))
     letters = axes or _settle(expected, lines, kinds, path)
     x = letters.find("x")
@@ -127,100 +122,11 @@ def _check_letters(axes: str, shape: tuple[int, ...], path: Path) -> None:
         )
 
 
-class _Lines:
-    """Lines of an array through its strongest samples, along each axis; what they say."""
-
-    def __init__(self, stored: Any) -> None:
-        self.stored, self.shape = stored, tuple(int(n) for n in stored.shape)
-        self._read: dict[int, np.ndarray] = {}
-        self.peak = self._strongest()
-        slow = self._slow()
-        along = self.energy(self.lines(slow))
-        if np.isfinite(along).all() and along.any():
-            self.peak[slow] = int(along.argmax())
-            self._read = {slow: self._read[slow]}
-
-    def _slow(self) -> int:
-        """Axis along which neighbours lie farthest apart in the file."""
-        flags = getattr(self.stored, "flags", None)
-        return len(self.shape) - 1 if flags is not None and flags.f_contiguous and not flags.c_contiguous else 0
-
-    def _strongest(self) -> list[int]:
-        """Where the energy peaks along each axis but the slow one, from some planes across that."""
-        slow, n = self._slow(), self.shape[self._slow()]
-        profiles = [np.zeros(size) for size in self.shape]
-        wanted = {0, n - 1, n // 2, max(0, n // 2 - 1), *np.linspace(0, n - 1, 6).astype(int).tolist()}
-        rest = [axis for axis in range(len(self.shape)) if axis != slow]
-        longest = rest[0] if slow == 0 else rest[-1]
-        step = max(1, PART * self.shape[longest] // max(1, int(np.prod([self.shape[a] for a in rest]))))
-        for at in sorted(wanted):
-            for start in range(0, self.shape[longest], step):
-                index: list[Any] = [slice(None)] * len(self.shape)
-                index[slow], index[longest] = slice(at, at + 1), slice(start, start + step)
-                energy = _energy(np.asarray(self.stored[tuple(index)]))
-                for axis in range(len(self.shape)):
-                    part = energy.sum(axis=tuple(a for a in range(energy.ndim) if a != axis))
-                    where = {slow: slice(at, at + 1), longest: slice(start, start + step)}.get(axis, slice(None))
-                    profiles[axis][where] += part
-        return [int(profile.argmax()) for profile in profiles]
-
-    def window(self, axis: int) -> slice:
-        return slice(max(0, self.peak[axis] - NEAR), self.peak[axis] + NEAR + 1)
-
-    def lines(self, axis: int) -> np.ndarray:
-        """``(n, lines)``: whole lines along `axis` near the strongest sample."""
-        if axis not in self._read:
-            index = tuple(slice(None) if a == axis else self.window(a) for a in range(len(self.shape)))
-            part = np.asarray(self.stored[index]).astype(np.complex128)
-            self._read[axis] = np.moveaxis(part, axis, 0).reshape(self.shape[axis], -1)
-        return self._read[axis]
-
-    @staticmethod
-    def energy(lines: np.ndarray) -> np.ndarray:
-        return np.asarray(_energy(lines).sum(axis=1))
-
-    def ratio(self, axis: int) -> float:
-        """Samples that hold the energy after a transform along the axis, over those before; 1 where nothing is."""
-        lines = self.lines(axis)
-        level = np.sqrt(_energy(lines).sum(axis=0))
-        lines = lines[:, level > 0] / np.sqrt(level[level > 0])  # strong lines count more, but do not decide alone
-        if not lines.size or not np.isfinite(lines).all():
-            return 1.0
-        return _spread(self.energy(np.fft.fft(lines, axis=0))) / _spread(self.energy(lines))
-
-    def kind(self, axis: int) -> Kind:
-        if self.shape[axis] < SHORT:
-            return None
-        ratio = self.ratio(axis)
-        return "kspace" if ratio > KSPACE else "image" if ratio < IMAGE else None
-
-    def is_peak(self, axis: int) -> bool:
-        """Whether the energy falls on both sides of zero frequency, in the middle or at index 0, as of no coils."""
-        n, profile = self.shape[axis], self.energy(self.lines(axis))
-        at = int(profile.argmax())
-        if n < 2 * SHORT or min(abs(at - n // 2), at, n - at) > max(1, n // 12):
-            return False
-        rings = np.split(np.arange(1, n // 2), [2, 2 + n // 8])
-        sides = [[profile[(at + sign * ring) % n].mean() for ring in rings] for sign in (1, -1)]
-        return bool((np.diff(sides) < 0).all())
-
-
-def _energy(part: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray(part.real.astype(np.float64) ** 2 + part.imag.astype(np.float64) ** 2)
-
-
-def _spread(energy: np.ndarray) -> float:
-    """Number of samples that hold the energy: its participation number."""
-    share = energy / energy.sum()
-    return float(1.0 / (share**2).sum())
-
-
 def _spell(letters: str, shape: tuple[int, ...]) -> str:
     return "(" + ", ".join(f"{NAMES[letter]}: {n}" for letter, n in zip(letters, shape, strict=True)) + ")"
 
 
-def _settle(expected: str, lines: _Lines, kinds: tuple[Kind, ...], path: Path) -> str:
+def _settle(expected: str, lines: Lines, kinds: tuple[Kind, ...], path: Path) -> str:
     """Letters of the axes: those expected, unless the samples contradict them and leave one other reading."""
     shape = lines.shape
     coil = expected.find("c")
@@ -246,7 +152,7 @@ def _settle(expected: str, lines: _Lines, kinds: tuple[Kind, ...], path: Path) -
     return found
 
 
-def _other_reading(lines: _Lines, kinds: tuple[Kind, ...]) -> str | None:
+def _other_reading(lines: Lines, kinds: tuple[Kind, ...]) -> str | None:
     """Letters of four axes that the samples leave as the only possible ones, or ``None``."""
     if len(kinds) != 4:
         return None
@@ -274,7 +180,7 @@ def _other_reading(lines: _Lines, kinds: tuple[Kind, ...]) -> str | None:
     return "".join(letters)
 
 
-def _least_like_kspace(lines: _Lines, axes: list[int]) -> int | None:
+def _least_like_kspace(lines: Lines, axes: list[int]) -> int | None:
     """The one of these axes that may be the coils after all: without the peak of k-space, or clearly the shortest."""
     flat = [axis for axis in axes if not lines.is_peak(axis)]
     if len(flat) == 1:
@@ -328,7 +234,7 @@ def _domain(
     return expected
 
 
-def _refuse_images(letters: str, lines: _Lines, path: Path, *, given: bool) -> None:
+def _refuse_images(letters: str, lines: Lines, path: Path, *, given: bool) -> None:
     if given:
         return
     images = [letter for letter in "yz" if _certainly_image(lines, letters.index(letter))]
@@ -340,14 +246,14 @@ def _refuse_images(letters: str, lines: _Lines, path: Path, *, given: bool) -> N
         )
 
 
-def _certainly_image(lines: _Lines, axis: int) -> bool:
+def _certainly_image(lines: Lines, axis: int) -> bool:
     return lines.shape[axis] >= SHORT and lines.ratio(axis) < CERTAIN_IMAGE
 
 
 # ---- zero frequency at index 0, and the image shifted by half the field of view ---------------------------
 
 
-def _centring(layout: Layout, lines: _Lines, path: Path) -> Layout:
+def _centring(layout: Layout, lines: Lines, path: Path) -> Layout:
     inside = "yz" if layout.hybrid else "xyz"
     where: dict[str, bool | None] = dict.fromkeys("xyz")
     for letter in inside:
@@ -386,7 +292,7 @@ def _in_fft_order(profile: np.ndarray) -> bool:
     return bool(min(before, after) > 0.02 * max(before, after))
 
 
-def _shifted(layout: Layout, roll: tuple[bool, bool, bool], lines: _Lines, inside: str) -> tuple[bool, bool, bool]:
+def _shifted(layout: Layout, roll: tuple[bool, bool, bool], lines: Lines, inside: str) -> tuple[bool, bool, bool]:
     """Along which axes the object wraps around the edges of the field of view, from the centre of k-space."""
     shape = layout.shape(lines.shape)
     index: list[Any] = [slice(None)] * len(lines.shape)
@@ -413,7 +319,7 @@ def _shifted(layout: Layout, roll: tuple[bool, bool, bool], lines: _Lines, insid
         taper = np.hanning(block.shape[axis] + 2)[1:-1]
         block = block * taper.reshape([-1 if a == axis else 1 for a in range(4)])
     image = np.fft.fftshift(np.fft.ifftn(np.fft.ifftshift(block, axes=axes), axes=axes), axes=axes)
-    power = _energy(image).sum(axis=0)
+    power = energy_of(image).sum(axis=0)
     result = []
     for axis, (letter, rolled) in enumerate(zip("xyz", roll, strict=True)):
         profile = power.sum(axis=tuple(a for a in range(3) if a != axis))

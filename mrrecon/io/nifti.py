@@ -9,11 +9,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mrrecon.errors import DataError, FileFormatError, OutputError
+from mrrecon.errors import DataError, FileFormatError
 from mrrecon.io.atomic import atomic_path
 from mrrecon.io.checks import array_bytes, reading, require_input, require_memory
 from mrrecon.io.registry import Format
-from mrrecon.reconstruction import Reconstruction
 
 __all__ = ["FORMAT", "read_volume", "write"]
 
@@ -31,8 +30,6 @@ def write(thing: Any, path: Path, part: Literal["magnitude", "phase"] = "magnitu
     """
     import nibabel
 
-    if not isinstance(thing, Reconstruction):
-        raise OutputError(f"{path}: NIfTI holds images; write an acquisition's k-space as .h5, .cfl or .mrd.")
     path = Path(path)
     image = nibabel.Nifti1Image(np.asarray(getattr(thing, part), np.float32), thing.affine)
     image.set_qform(thing.affine, code="scanner")
@@ -119,4 +116,4 @@ def read_volume(path: str | Path) -> tuple[np.ndarray, tuple[float, float, float
     return np.ascontiguousarray(volume), (x, y, z), affine
 
 
-FORMAT = Format("nifti", "NIfTI", (".nii", ".nii.gz"), write=write)
+FORMAT = Format("nifti", "NIfTI", (".nii", ".nii.gz"), write=write, holds=("reconstruction",))
