@@ -135,6 +135,13 @@ def _settle(expected: str, lines: Lines, kinds: tuple[Kind, ...], path: Path) ->
     wrong = wrong or ("kspace" in kinds and any(kinds[a] == "image" for a in phase))
     single = coil >= 0 and len(shape) == 3 and all(kind == "kspace" for kind in kinds)
     if not wrong and not single:
+        x = expected.find("x")
+        if coil >= 0 and kinds[coil] == "image" and x >= 0 and kinds[x] is None and shape[x] > 1:
+            warnings.warn(
+                f"{path}: axis {coil}, read as that of the coils, looks like an image, and axis {x}, read as x, does "
+                f"not; axes says which is which, as in axes={_swap(expected)!r}.",
+                stacklevel=2,
+            )
         return expected
     found = "xyz" if single else _other_reading(lines, kinds)
     if found is None:
@@ -152,11 +159,15 @@ def _settle(expected: str, lines: Lines, kinds: tuple[Kind, ...], path: Path) ->
     return found
 
 
+def _swap(letters: str) -> str:
+    return letters.translate(str.maketrans("cx", "xc"))
+
+
 def _other_reading(lines: Lines, kinds: tuple[Kind, ...]) -> str | None:
-    """Letters of four axes that the samples leave as the only possible ones, or ``None``."""
-    if len(kinds) != 4:
-        return None
+    """Letters of the axes that the samples leave as the only possible ones, or ``None``."""
     inside = [axis for axis, kind in enumerate(kinds) if kind == "kspace"]
+    if len(kinds) == 3:
+        return {(0, 1): "yzc", (0, 2): "ycz", (1, 2): "cyz"}.get(tuple(inside))
     images = [axis for axis, kind in enumerate(kinds) if kind == "image"]
     others = [axis for axis in range(4) if axis not in inside]
     if len(inside) + len(images) == 4 and len(images) < 2:  # coils of which one is strong look like k-space
