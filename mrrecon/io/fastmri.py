@@ -23,7 +23,7 @@ from mrrecon.io.axes import Layout, find_layout
 from mrrecon.io.hdf5 import open_if_hdf5, read_text, require_dataset
 from mrrecon.io.ismrmrd_header import Header, parse_header
 from mrrecon.io.lazy import ArrangedArray, H5Array
-from mrrecon.io.measured import FEW, agree, differ, different_slices, nonzero, sampling_pattern
+from mrrecon.io.measured import SampledAlike, agree, nonzero, sampling_pattern
 from mrrecon.io.registry import Format
 from mrrecon.operators.fourier import fft, ifft
 
@@ -47,20 +47,6 @@ def can_read(path: Path) -> bool:
             return False
         data = file["kspace"]
         return getattr(data, "ndim", 0) in (3, 4) and data.dtype.kind == "c" and "format" not in file.attrs
-
-
-@dataclass(frozen=True)
-class _SampledAlike:
-    """Refuse planes ``(coils, slices, height, width)`` that were sampled with another mask than those looked at."""
-
-    path: Path
-    pattern: np.ndarray
-
-    def __call__(self, planes: np.ndarray) -> np.ndarray:
-        taken = (planes != 0).any(axis=0)
-        if any(plane.any() and differ(plane, self.pattern, "y") > FEW for plane in taken):
-            raise MaskError(different_slices(self.path))
-        return planes
 
 
 @dataclass(frozen=True)
@@ -157,7 +143,7 @@ def read(
     if voxel_size is None:
         voxel_size = (1.0, 1.0, 1.0) if header is None else _voxel_size(header, height)
     shape = (coils, stop - first, keep, width)
-    check = None if complete or not layout.hybrid else _SampledAlike(path, _unrolled(found, layout))
+    check = None if complete or not layout.hybrid else SampledAlike(path, _unrolled(found, layout), "y")
     kspace = ArrangedArray(
         path,
         shape,

@@ -248,5 +248,5 @@ class ArrangedArray(FileArray):
                 signs = np.where((at - self.source.shape[axis] // 2) % 2, -1, 1).astype(np.float32)
                 planes = planes * signs.reshape([-1 if a == axis else 1 for a in range(4)])
         if self.mask is not None:
-            planes = np.where(self.mask if self.mask.ndim == 2 else self.mask[xs], planes, np.complex64(0))
+            np.copyto(planes, 0, where=~(self.mask if self.mask.ndim == 2 else self.mask[xs]))
         return self.finish(planes) if self.finish else planes

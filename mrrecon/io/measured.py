@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from mrrecon.errors import FileFormatError, MaskError
 
-__all__ = ["agree", "differ", "different_slices", "nonzero", "sampling_pattern"]
+__all__ = ["SampledAlike", "agree", "nonzero", "sampling_pattern"]
 
 SPORADIC = 0.02  # of the samples of measured lines: more zeros than that are a pattern
 FEW = 0.25  # of the samples may be zero in a slice while another has them all: noiseless objects have such zeros
@@ -94,9 +95,9 @@ def sampling_pattern(taken: np.ndarray, path: Path, *, hybrid: bool, readout: st
     pattern = np.asarray(taken[held].any(axis=0))
     if readout != "x":
         pattern = _whole_lines(pattern, "yz".index(readout))
-    lacking = [differ(plane, pattern, readout) for plane in taken[held]]
+    lacking = [_differ(plane, pattern, readout) for plane in taken[held]]
     if max(lacking) > FEW or min(lacking) > SPORADIC:
-        raise MaskError(different_slices(path))
+        raise MaskError(_different_slices(path))
     if max(lacking) > SPORADIC:
         warnings.warn(
             f"{path}: up to {max(lacking):.0%} of the samples that some slices hold are zero in others, where they are "
@@ -106,7 +107,29 @@ def sampling_pattern(taken: np.ndarray, path: Path, *, hybrid: bool, readout: st
     return pattern
 
 
-def different_slices(path: Path) -> str:
+@dataclass(frozen=True)
+class SampledAlike:
+    """Refuse planes ``(coils, x, y, z)`` that were sampled with another (y, z) mask than those looked at; picklable."""
+
+    path: Path
+    pattern: np.ndarray
+    readout: str = "x"
+
+    def __call__(self, planes: np.ndarray) -> np.ndarray:
+        """Return the planes as they are.
+
+        Raises
+        ------
+        MaskError
+            If one of them that holds anything was sampled differently.
+        """
+        taken = (planes != 0).any(axis=0)
+        if any(plane.any() and _differ(plane, self.pattern, self.readout) > FEW for plane in taken):
+            raise MaskError(_different_slices(self.path))
+        return planes
+
+
+def _different_slices(path: Path) -> str:
     """Sentence for slices that were sampled with masks of their own."""
     return (
         f"{path}: its slices were sampled with different masks, and one reconstruction has one mask; read slices with "
@@ -114,7 +137,7 @@ def different_slices(path: Path) -> str:
     )
 
 
-def differ(plane: np.ndarray, pattern: np.ndarray, readout: str = "x") -> float:
+def _differ(plane: np.ndarray, pattern: np.ndarray, readout: str = "x") -> float:
     """How many samples of a pattern one (y, z) plane lacks, or has besides, as a share of the pattern's."""
     if readout != "x":
         plane = _whole_lines(plane, "yz".index(readout))

@@ -260,7 +260,7 @@ def test_maps_and_images_in_cfl_files_have_no_domain(tmp_path, images):
 @pytest.mark.data
 @pytest.mark.parametrize("name", ["complex_brain_crop_3echo", "complex_brain_nv_64"])
 def test_complex_images_of_real_heads_are_refused(data_dir, name):
-    with pytest.raises(DataError, match="y and z of the array .* are in the image domain by its samples"):
+    with pytest.raises(DataError, match=r"y and z of the array .* are in the image domain by its samples"):
         mr.read(data_dir / "kspace" / f"{name}.npy")
 
 

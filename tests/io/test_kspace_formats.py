@@ -140,8 +140,15 @@ def test_calgary_off_centre(tmp_path, make):
 
 def test_calgary_errors(tmp_path, make):
     images = calgary_images(make)
-    with pytest.warns(UserWarning, match="already be in the image domain"):  # images instead of k-space
-        mr.read(make.calgary(tmp_path / "a.h5", images))
+    with pytest.raises(DataError, match=r"y and z of the array .* are in the image domain"):
+        mr.read(make.calgary(tmp_path / "a.h5", np.tile(images, (1, 1, 2, 2))))
+    with pytest.warns(UserWarning, match="x .10 samples. is read as being in k-space"):  # 3D k-space
+        scan = mr.read(make.calgary(tmp_path / "a.h5", make.fft(images, (1, 2, 3))))
+    np.testing.assert_allclose(make.ifft(scan.kspace, (1, 2, 3)), images, atol=1e-5)
+    mixed = make.fft(images, (2, 3))
+    mixed[:, :2, ::2] = 0
+    with pytest.raises(MaskError, match="sampled with different masks"):
+        mr.read(make.calgary(tmp_path / "a.h5", mixed))
     with h5py.File(tmp_path / "b.h5", "w") as f:
         f["kspace"] = np.ones((4, 6, 5, 3), np.float32)
     with pytest.raises(FileFormatError, match="interleaved"):
