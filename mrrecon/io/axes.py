@@ -166,10 +166,10 @@ def _swap(letters: str) -> str:
 def _other_reading(lines: Lines, kinds: tuple[Kind, ...]) -> str | None:
     """Letters of the axes that the samples leave as the only possible ones, or ``None``."""
     inside = [axis for axis, kind in enumerate(kinds) if kind == "kspace"]
-    if len(kinds) == 3:
-        return {(0, 1): "yzc", (0, 2): "ycz", (1, 2): "cyz"}.get(tuple(inside))
     images = [axis for axis, kind in enumerate(kinds) if kind == "image"]
-    others = [axis for axis in range(4) if axis not in inside]
+    others = [axis for axis in range(len(kinds)) if axis not in inside]
+    if len(kinds) == 3:
+        return ("cyz", "ycz", "yzc")[others[0]] if len(others) == 1 else None
     if len(inside) + len(images) == 4 and len(images) < 2:  # coils of which one is strong look like k-space
         found = _least_like_kspace(lines, inside)
         if found is None:
