@@ -147,7 +147,7 @@ def test_calgary_errors(tmp_path, make):
         scan = mr.read(make.calgary(tmp_path / "a.h5", make.fft(longer, (1, 2, 3))))
     np.testing.assert_allclose(make.ifft(scan.kspace, (1, 2, 3)), longer, atol=1e-5)
     mixed = make.fft(images, (2, 3))
-    mixed[:, :2, ::2] = 0
+    mixed[:, 2, ::2] = 0
     with pytest.raises(MaskError, match="sampled with different masks"):
         mr.read(make.calgary(tmp_path / "a.h5", mixed))
     with h5py.File(tmp_path / "b.h5", "w") as f:
