@@ -115,4 +115,4 @@ def read(
     )
 
 
-FORMAT = Format("npy", "NumPy .npy", (".npy",), can_read, read)
+FORMAT = Format("npy", "NumPy .npy", (".npy",), can_read, read, holds=("maps", "mask"))
