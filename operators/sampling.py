@@ -2,10 +2,10 @@
 
 A plane of which one size is 1 is the single phase encoding of a 2D scan: its masks are whole lines along the readout.
 
-Every mask meets its acceleration by construction: R, the number of all (y, z) positions over the sampled
-ones (the calibration block and any unsampled corners counted in), lies within 1 % of the request, of masks of lines
-within 5 % (there are few of them), or :class:`MaskError` says what is possible. A mask depends on its arguments only: the same seed gives the same
-mask on every machine.
+Every mask meets its acceleration by construction: R, the number of all (y, z) positions over the sampled ones (the
+calibration block and any unsampled corners counted in), lies within 1 % of the request, of masks of lines within 5 %
+(there are few of them), or :class:`MaskError` says what is possible. A mask depends on its arguments only: the same
+seed gives the same mask on every machine.
 """
 
 from __future__ import annotations
