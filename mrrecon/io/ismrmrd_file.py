@@ -96,7 +96,8 @@ def read(
     remove_oversampling
         Crop the readout to the reconstructed field of view.
     recentre
-        Check on the data that zero frequency lies where the header says, and correct FFT order.
+        Find the centre of k-space on the data, and mention an object that wraps around the field of view; ``False``
+        takes the header's word.
     wrapped
         Axes of the result, for example ``"yz"``, along which the object wraps around the field of view
         (the samples have alternating signs), to be undone.
@@ -137,4 +138,4 @@ def read(
     )
 
 
-FORMAT = Format("ismrmrd", "ISMRMRD HDF5 (mridata.org)", (".mrd", ".h5"), can_read, read, write)
+FORMAT = Format("ismrmrd", "ISMRMRD HDF5 (mridata.org)", (".mrd", ".h5"), can_read, read, write, holds=("acquisition",))

@@ -26,7 +26,7 @@ import numpy as np
 
 from mrrecon.acquisition import Acquisition, Domain, Step
 from mrrecon.errors import FileFormatError
-from mrrecon.io.ismrmrd_centring import verified
+from mrrecon.io.ismrmrd_centring import mention_wrapped
 from mrrecon.io.ismrmrd_header import FLAGS, Header, affine_of
 from mrrecon.io.ismrmrd_lines import Layout, LinesArray, Source, noise_covariance, plan_layout, read_samples
 
@@ -86,7 +86,7 @@ def acquisition_of(
     remove_oversampling
         Crop the readout to the reconstructed field of view.
     recentre
-        Check on the data that zero frequency lies where the header says, and correct FFT order.
+        Mention an object that wraps around the field of view; ``False`` takes the header's word.
     wrapped
         Axes of the result, for example ``"yz"``, along which the object wraps around the field of view
         (the samples have alternating signs), to be undone.
@@ -95,8 +95,6 @@ def acquisition_of(
     ------
     FileFormatError
         If the readouts are not Cartesian, none is an imaging one, or what an option asks for is missing.
-    DataError
-        If the energy clearly peaks away from the centre of k-space.
     """
     path = source.path
     if not {*wrapped} <= {*"xyz"}:
@@ -119,7 +117,7 @@ def acquisition_of(
     layout = plan_layout(header, heads, rows, volumetric, remove_oversampling, path)
     layout = replace(layout, wrapped=wrapped)
     if recentre:
-        layout = verified(source, layout, path)
+        mention_wrapped(source, layout, path)
     noise_rows = np.flatnonzero(_flag(heads, "noise"))
     covariance = None
     if noise_rows.size:
