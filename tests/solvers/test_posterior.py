@@ -203,6 +203,22 @@ def test_broken_numbers_of_a_prior_are_a_failure_that_keeps_what_there_was(name,
     np.testing.assert_array_equal(caught.value.partial.volume, good.volume)
 
 
+@pytest.mark.parametrize("method", [*SAMPLERS, "proximal", "gradient", "paper"])
+def test_tables_that_begin_without_noise_and_end_without_signal(method):
+    """Noise levels are what counts, not the times at which a table has them."""
+    usual = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
+    tables = [usual, np.concatenate([[1, 1], usual, [0]]), usual.astype(np.float16)]
+    name = method if method in SAMPLERS else "variational"
+    settings = {"first_level": "highest"} if method in SAMPLERS else {"optimizer": method}
+    volumes = []
+    for table in tables:
+        prior = Pixelwise()
+        prior.schedule = priors.NoiseSchedule(kind="table", alpha_bar=table)
+        volumes.append(get(name)(prior=prior, max_iter=4, **settings)(make_scan(shape=SMALL)).volume)
+    if method not in ("gradient", "paper"):  # which draw times, so that other levels belong to the same seed
+        assert nrmse(volumes[1], volumes[0]) < 1e-3 and nrmse(volumes[2], volumes[0]) < 0.1
+
+
 # ---- planes ------------------------------------------------------------------------------------------------
 
 
