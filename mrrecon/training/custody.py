@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
+
+from mrrecon.priors.storage import CONFIG, read_config
 
 __all__ = ["Custody", "Seen"]
 
@@ -97,6 +100,25 @@ class Custody:
         elif "pictures" not in data and training.get("settings", {}).get("start_from"):
             unknown.append(f"the prior that {name} started from")
         return cls(earlier=(*found.training, *found.earlier), sources=found.sources, unknown=tuple(unknown))
+
+    def resumed(self, data: Mapping[str, Any] | None, prior: Path) -> Custody:
+        """Of a training that is gone on with, this being the custody of what it once started from.
+
+        Parameters
+        ----------
+        data
+            What its checkpoint says; None of checkpoints that do not.
+        prior
+            Folder of the prior beside, which may say it then.
+        """
+        if data is None and (prior / CONFIG).exists():
+            data = read_config(prior).get("training", {}).get("data")
+        if not data:
+            return replace(self, unknown=(*self.unknown, "the steps before this training was gone on with"))
+        found = Custody.from_dict(data)
+        if "pictures" in data:
+            return found
+        return replace(found, earlier=self.earlier, unknown=self.unknown)  # it knows its last run only
 
     def run(self, data: Mapping[str, Any], step: int) -> Custody:
         """The same after a run on these data, which begins at a step."""

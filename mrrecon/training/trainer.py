@@ -8,7 +8,6 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from mrrecon.priors.diffusion import SMALLEST_LEVEL, DiffusionPrior, autocast_fo
 from mrrecon.priors.errors import PriorError
 from mrrecon.priors.registry import load
 from mrrecon.priors.schedule import NoiseSchedule
-from mrrecon.priors.storage import read_config
 from mrrecon.training.card import model_card
 from mrrecon.training.checkpoint import load_checkpoint, save_checkpoint
 from mrrecon.training.config import TrainingConfig
@@ -375,7 +373,7 @@ class Trainer:
             self.slices_seen, self.seconds = settings["slices"], settings["seconds"]
             self._losses = [torch.tensor(loss, device=self.device) for loss in settings.get("losses", [])]
             self._warm_from = settings.get("warm_from", 0)
-            self._before = self._recorded(settings.get("data"), prior)
+            self._before = self._before.resumed(settings.get("data"), prior)
         elif (prior / "config.json").exists():
             loaded = load(prior)
             record = getattr(loaded, "training", {})
@@ -387,24 +385,11 @@ class Trainer:
                 tensor.copy_(self._weights[name])
             step, self.slices_seen, self.seconds = record["steps"], record["slices"], record["seconds"]
             self._warm_from = step
-            self._before = self._recorded(record.get("data"), prior)
+            self._before = self._before.resumed(record.get("data"), prior)
         else:
             step = 0
         self.step = step
         self.log.forget_after(step)
-
-    def _recorded(self, data: Mapping[str, Any] | None, prior: Path) -> Custody:
-        """The data of a training that is gone on with; of checkpoints that do not say, those of the prior beside."""
-        if data is None and (prior / "config.json").exists():
-            data = read_config(prior).get("training", {}).get("data")
-        if not data:
-            return replace(
-                self._before, unknown=(*self._before.unknown, "the steps before this training was gone on with")
-            )
-        found = Custody.from_dict(data)
-        if "pictures" in data:
-            return found
-        return replace(found, earlier=self._before.earlier, unknown=self._before.unknown)  # it knows its last run only
 
     def _compare(self, path: Path, then: Mapping[str, Any]) -> None:
         now = json.loads(json.dumps(self.config.to_dict()))
