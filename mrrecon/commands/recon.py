@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from mrrecon.errors import DataError
+from mrrecon.errors import DataError, SolverError
 from mrrecon.solvers import Solver
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def recon(
         Where to compute: cpu, or cuda (CuPy and an NVIDIA GPU).
     """
     from mrrecon import io, operators, solvers
+    from mrrecon.commands.partial import with_partial
     from mrrecon.commands.shared import check_outputs, undersample
     from mrrecon.operators.backend import to_device
     from mrrecon.solvers.iterative import IterativeSolver
@@ -111,10 +112,13 @@ def recon(
         scan = scan.to(device)
 
     shown = _within(unpaced, solvers.progress(solver.name))
-    if isinstance(solver, IterativeSolver):
-        result = solver(scan, callback=shown, checkpoint=_checkpoint(output[0], resume))
-    else:
-        result = solver(scan, callback=shown)
+    try:
+        if isinstance(solver, IterativeSolver):
+            result = solver(scan, callback=shown, checkpoint=_checkpoint(output[0], resume))
+        else:
+            result = solver(scan, callback=shown)
+    except SolverError as error:
+        raise with_partial(error, output[0]) from error
     stopped = str(result.settings.get("stopped", "converged"))
     if stopped not in ("converged", "max_iter"):
         print(f"stopped after {len(result.history)} iterations ({stopped}); the image so far is kept")
