@@ -370,9 +370,9 @@ def _with_measured_maps(acquisition: Acquisition, maps: Any, step: str, settings
     found = operators.map_coverage(scan.maps, scan.kspace, scan.mask, scan.domains[0])
     if found.unexplained > UNEXPLAINED:
         warnings.warn(
-            f"The coil maps leave {found.unexplained:.0%} of the signal in the calibration data unexplained: they belong "
-            "to other coils, another order of the coils or another position, or there is too much noise to calibrate on; "
-            "expect a wrong image.",
+            f"The coil maps leave {found.unexplained:.0%} of the signal in the calibration data unexplained: they "
+            "belong to other coils, another order of the coils or another position, or there is too much noise to "
+            "calibrate on; expect a wrong image.",
             stacklevel=4,
         )
     if found.uncovered > UNCOVERED:

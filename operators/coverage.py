@@ -80,20 +80,15 @@ def map_coverage(
     signal = level > SIGNAL * np.percentile(level, BRIGHT)
     if not signal.any():
         return MapCoverage(0.0, 0.0)
-    images = images[:, signal]
-    sets = maps
+    xp, sets = get_array_module(maps), maps
     for axis, (m, n) in enumerate(zip(grid, shape, strict=True)):
-        sets = get_array_module(maps).take(sets, get_array_module(maps).asarray(_nearest(m, n)), axis=axis - 3)
+        sets = xp.take(sets, xp.asarray(_nearest(m, n)), axis=axis - 3)
     sets = to_numpy(sets).reshape(-1, len(images), *grid)[:, :, signal]
-    images = images[:, signal]
-    basis = np.moveaxis(sets, -1, 0).transpose(0, 2, 1)  # (voxels, coils, sets)
-    basis = (
-        np.linalg.qr(basis)[0] if len(sets) > 1 else basis / np.maximum(np.linalg.norm(basis, axis=1), 1e-20)[:, None]
-    )
-    basis = basis * (np.abs(sets) > 0).any(axis=(0, 1))[:, None, None]
-    explained = np.abs(np.einsum("vcs,cv->vs", basis.conj(), images)) ** 2
+    there, images = np.abs(sets).any(axis=(0, 1)), images[:, signal]
+    basis = np.linalg.svd(sets.transpose(2, 1, 0), full_matrices=False)[0]  # (voxels, coils, sets), orthonormal
+    explained = np.abs(np.einsum("vcs,cv->vs", basis.conj(), images)) ** 2 * there[:, None]
     share = float(explained.sum() / (np.abs(images) ** 2).sum())
-    return MapCoverage(max(0.0, 1.0 - share), float(1.0 - (np.abs(sets) > 0).any(axis=(0, 1)).mean()))
+    return MapCoverage(max(0.0, 1.0 - share), float(1.0 - there.mean()))
 
 
 def coarse_grid(shape: Sequence[int], block: Sequence[int]) -> tuple[int, int, int]:
