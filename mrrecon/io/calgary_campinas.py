@@ -65,7 +65,8 @@ def read(
         Fraction of the slice encodings that was acquired, counted from the first in the file; the rest is
         taken as unsampled. By default those with less than a millionth of the median energy are.
     recentre
-        Detect and undo FFT order and half-field-of-view shifts, and move the centre of k-space; ``False`` takes the samples as they are.
+        Detect and undo half-field-of-view shifts, and move the centre of k-space to the middle; ``False`` takes the
+        samples as they are.
 
     Raises
     ------
