@@ -7,7 +7,6 @@ command with an argument that is not, so that no command can forget it.
 
 from __future__ import annotations
 
-import types
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ def undersample(
         If both R and a file are given, or the mask cannot be made or does not fit.
     """
     from mrrecon import io, operators
+    from mrrecon.preparation import fit_mask
 
     if mask in operators.MASK_KINDS:
         if accel is None:
@@ -38,7 +40,15 @@ def undersample(
         )
     if accel is not None:
         raise MaskError(f"--accel {accel:g} and the mask file {mask} contradict each other; give one of them.")
-    return scan.undersample(io.read_mask(mask))
+    given = fit_mask(io.read_mask(mask), scan.shape, scan.readout)
+    along = {"y": -2, "z": -1}.get(scan.readout)
+    if along is not None and (given.any(axis=along) != given.all(axis=along)).any():
+        warnings.warn(
+            f"{mask} leaves out single samples along the readout {scan.readout} of a 2D scan, which no scanner can; "
+            "a mask of whole lines has the shape (1, z).",
+            stacklevel=2,
+        )
+    return scan.undersample(given)
 
 
 def check_outputs(paths: Sequence[str]) -> None:

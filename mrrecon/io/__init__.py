@@ -112,7 +112,9 @@ def _keep_sources(thing: Acquisition | Reconstruction, target: Path) -> None:
     """Refuse to replace the k-space that a reconstruction was made from, or that is still being read."""
     if isinstance(thing, Reconstruction):
         what = "the file with the k-space that this reconstruction was made from; write to another name."
-        sources = [step.settings["path"] for step in thing.provenance if step.name == "read" and "path" in step.settings]
+        sources = [
+            step.settings["path"] for step in thing.provenance if step.name == "read" and "path" in step.settings
+        ]
     else:
         what = (
             "the file that this acquisition is still being read from; write to another name, or call "

@@ -9,11 +9,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mrrecon.errors import DataError, FileFormatError, OutputError
+from mrrecon.errors import DataError, FileFormatError
 from mrrecon.io.atomic import atomic_path
 from mrrecon.io.checks import array_bytes, reading, require_input, require_memory
 from mrrecon.io.registry import Format
-from mrrecon.reconstruction import Reconstruction
 
 __all__ = ["FORMAT", "read_volume", "write"]
 
