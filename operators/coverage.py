@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mrrecon.operators.backend import get_array_module, to_numpy
-from mrrecon.operators.calibration_block import central_samples
+from mrrecon.operators.calibration_block import SMALLEST, read_calibration
 from mrrecon.operators.coils import view_or_lazy
 from mrrecon.operators.errors import ShapeError
 from mrrecon.operators.fourier import ifft
@@ -55,12 +55,14 @@ def map_coverage(
     kspace
         ``(coils, x, y, z)``; only its centre is read.
     mask
-        Sampled positions, ``(y, z)`` or ``(x, y, z)``; all of them by default.
+        Sampled positions, ``(y, z)`` or ``(x, y, z)``; by default those where the k-space is not zero.
     readout_domain
         Domain of axis x.
 
     Raises
     ------
+    CalibrationError
+        If the centre of k-space is not fully sampled, so that there is nothing to compare the maps with.
     ShapeError
         If the maps do not fit the k-space.
 
@@ -73,7 +75,7 @@ def map_coverage(
     shape = tuple(int(n) for n in data.shape[1:])
     if tuple(maps.shape[-4:]) != tuple(data.shape):
         raise ShapeError(f"maps have shape {tuple(maps.shape)}, expected ([sets,] coils, x, y, z) = {data.shape}.")
-    block = central_samples(data, np.ones(shape[1:], bool) if mask is None else mask, BLOCK, readout_domain)
+    block = read_calibration(data, BLOCK, [min(SMALLEST, n) for n in shape], mask, readout_domain)
     grid = coarse_grid(shape, block.shape[1:])
     images = to_numpy(low_resolution(block, grid))
     level = np.sqrt((np.abs(images) ** 2).sum(axis=0))
