@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mrrecon.operators.backend import get_array_module, to_numpy
-from mrrecon.operators.calibration_block import central_samples
+from mrrecon.operators.calibration_block import SMALLEST, read_calibration
 from mrrecon.operators.coils import view_or_lazy
 from mrrecon.operators.errors import ShapeError
 from mrrecon.operators.fourier import ifft
@@ -55,12 +55,14 @@ def map_coverage(
     kspace
         ``(coils, x, y, z)``; only its centre is read.
     mask
-        Sampled positions, ``(y, z)`` or ``(x, y, z)``; all of them by default.
+        Sampled positions, ``(y, z)`` or ``(x, y, z)``; by default those where the k-space is not zero.
     readout_domain
         Domain of axis x.
 
     Raises
     ------
+    CalibrationError
+        If the centre of k-space is not fully sampled, so that there is nothing to compare the maps with.
     ShapeError
         If the maps do not fit the k-space.
 
@@ -73,27 +75,22 @@ def map_coverage(
     shape = tuple(int(n) for n in data.shape[1:])
     if tuple(maps.shape[-4:]) != tuple(data.shape):
         raise ShapeError(f"maps have shape {tuple(maps.shape)}, expected ([sets,] coils, x, y, z) = {data.shape}.")
-    block = central_samples(data, np.ones(shape[1:], bool) if mask is None else mask, BLOCK, readout_domain)
+    block = read_calibration(data, BLOCK, [min(SMALLEST, n) for n in shape], mask, readout_domain)
     grid = coarse_grid(shape, block.shape[1:])
     images = to_numpy(low_resolution(block, grid))
     level = np.sqrt((np.abs(images) ** 2).sum(axis=0))
     signal = level > SIGNAL * np.percentile(level, BRIGHT)
     if not signal.any():
         return MapCoverage(0.0, 0.0)
-    images = images[:, signal]
-    sets = maps
+    xp, sets = get_array_module(maps), maps
     for axis, (m, n) in enumerate(zip(grid, shape, strict=True)):
-        sets = get_array_module(maps).take(sets, get_array_module(maps).asarray(_nearest(m, n)), axis=axis - 3)
+        sets = xp.take(sets, xp.asarray(_nearest(m, n)), axis=axis - 3)
     sets = to_numpy(sets).reshape(-1, len(images), *grid)[:, :, signal]
-    images = images[:, signal]
-    basis = np.moveaxis(sets, -1, 0).transpose(0, 2, 1)  # (voxels, coils, sets)
-    basis = (
-        np.linalg.qr(basis)[0] if len(sets) > 1 else basis / np.maximum(np.linalg.norm(basis, axis=1), 1e-20)[:, None]
-    )
-    basis = basis * (np.abs(sets) > 0).any(axis=(0, 1))[:, None, None]
-    explained = np.abs(np.einsum("vcs,cv->vs", basis.conj(), images)) ** 2
+    there, images = np.abs(sets).any(axis=(0, 1)), images[:, signal]
+    basis = np.linalg.svd(sets.transpose(2, 1, 0), full_matrices=False)[0]  # (voxels, coils, sets), orthonormal
+    explained = np.abs(np.einsum("vcs,cv->vs", basis.conj(), images)) ** 2 * there[:, None]
     share = float(explained.sum() / (np.abs(images) ** 2).sum())
-    return MapCoverage(max(0.0, 1.0 - share), float(1.0 - (np.abs(sets) > 0).any(axis=(0, 1)).mean()))
+    return MapCoverage(max(0.0, 1.0 - share), float(1.0 - there.mean()))
 
 
 def coarse_grid(shape: Sequence[int], block: Sequence[int]) -> tuple[int, int, int]:

@@ -44,7 +44,7 @@ def centred(acquisition: Acquisition, path: Path, center: Center = None) -> Acqu
     Raises
     ------
     DataError
-        If the energy peaks far from the centre, and not as sharply as k-space does: the axes are not what the format
+        If the energy peaks far from the middle, and not as sharply as k-space does: the axes are not what the format
         says. Or if `center` lies outside the matrix.
     """
     if center == "keep":
