@@ -17,7 +17,7 @@ import numpy as np
 
 from mrrecon.errors import DataError, FileFormatError
 from mrrecon.io.centring import is_wrapped
-from mrrecon.io.lines import CERTAIN_IMAGE, SHORT, Kind, Lines, energy_of
+from mrrecon.io.lines import SHORT, Kind, Lines, energy_of
 from mrrecon.operators.calibration_block import calibration_region
 
 __all__ = ["Layout", "find_layout"]
@@ -108,7 +108,7 @@ def find_layout(
     x = letters.find("x")
     found = None if x < 0 else kinds[x]
     is_hybrid = _domain(found, x, shape, hybrid_expected, hybrid, letters, kinds, path)
-    _refuse_images(letters, lines, path, given=axes is not None and hybrid is not None)
+    _refuse_images(letters, lines, kinds, path, given=axes is not None and hybrid is not None)
     layout = Layout(letters, is_hybrid, kinds=kinds)
     return _centring(layout, lines, path) if recentre else layout
 
@@ -131,19 +131,15 @@ def _settle(expected: str, lines: Lines, kinds: tuple[Kind, ...], path: Path) ->
     shape = lines.shape
     coil = expected.find("c")
     wrong = coil >= 0 and kinds[coil] == "kspace" and (lines.is_peak(coil) or shape[coil] > MANY_COILS)
-    phase = [expected.index(letter) for letter in "yz"]
-    wrong = wrong or ("kspace" in kinds and any(kinds[a] == "image" for a in phase))
-    single = coil >= 0 and len(shape) == 3 and all(kind == "kspace" for kind in kinds)
-    if not wrong and not single:
-        x = expected.find("x")
-        if coil >= 0 and kinds[coil] == "image" and x >= 0 and kinds[x] is None and shape[x] > 1:
-            warnings.warn(
-                f"{path}: axis {coil}, read as that of the coils, looks like an image, and axis {x}, read as x, does "
-                f"not; axes says which is which, as in axes={_swap(expected)!r}.",
-                stacklevel=2,
-            )
+    x = expected.find("x")
+    elsewhere = x >= 0 and kinds[x] == "kspace"  # there is an axis that could take its place
+    for axis in (expected.index(letter) for letter in "yz"):
+        wrong = wrong or ("kspace" in kinds and kinds[axis] == "image" and (elsewhere or lines.certainly_image(axis)))
+    one_coil = coil >= 0 and len(shape) == 3 and (all(k == "kspace" for k in kinds) or _is_volume(kinds, coil, shape))
+    if not wrong and not one_coil:
+        _doubt(expected, kinds, shape, path)
         return expected
-    found = "xyz" if single else _other_reading(lines, kinds)
+    found = "xyz" if one_coil else _other_reading(lines, kinds)
     if found is None:
         raise FileFormatError(
             f"{path}: the array of shape {shape} should have the axes {_spell(expected, shape)}, but its samples say "
@@ -159,8 +155,22 @@ def _settle(expected: str, lines: Lines, kinds: tuple[Kind, ...], path: Path) ->
     return found
 
 
-def _swap(letters: str) -> str:
-    return letters.translate(str.maketrans("cx", "xc"))
+def _is_volume(kinds: tuple[Kind, ...], coil: int, shape: tuple[int, ...]) -> bool:
+    """Whether what should be coils are more positions in the image domain than there are coils."""
+    return kinds[coil] == "image" and shape[coil] > MANY_COILS
+
+
+def _doubt(letters: str, kinds: tuple[Kind, ...], shape: tuple[int, ...], path: Path) -> None:
+    """Say where axes look as if they were others, which coils that are in phase do too."""
+    coil, x = letters.find("c"), letters.find("x")
+    if coil < 0 or kinds[coil] != "image" or (x >= 0 and (kinds[x] is not None or shape[x] == 1)):
+        return
+    instead = "xyz" if x < 0 else letters.translate(str.maketrans("cx", "xc"))
+    warnings.warn(
+        f"{path}: axis {coil}, read as that of the coils, looks like slices or another axis of an image; if it is, "
+        f"axes={instead!r} says so.",
+        stacklevel=2,
+    )
 
 
 def _other_reading(lines: Lines, kinds: tuple[Kind, ...]) -> str | None:
@@ -236,29 +246,33 @@ def _domain(
             stacklevel=2,
         )
         return says
-    if says is None and known and not expected and shape[x] >= 3 * SHORT:
+    coil = letters.find("c")
+    coils = 1 if coil < 0 else shape[coil]
+    if says is None and known and not expected and (coils == 1 or shape[x] >= 3 * SHORT):
         warnings.warn(
             f"{path}: the samples do not show whether x ({shape[x]} samples) is in k-space; it is read so, "
-            "hybrid=True says that it is in the image domain.",
+            "hybrid=True says that it is in the image domain"
+            + (f", axes={letters.replace('c', '').replace('x', 'c')!r} that it is the coils." if coils == 1 else "."),
             stacklevel=2,
         )
     return expected
 
 
-def _refuse_images(letters: str, lines: Lines, path: Path, *, given: bool) -> None:
-    if given:
+def _refuse_images(letters: str, lines: Lines, kinds: tuple[Kind, ...], path: Path, *, given: bool) -> None:
+    images = [letter for letter in "yz" if kinds[letters.index(letter)] == "image"]
+    if given or not images:
         return
-    images = [letter for letter in "yz" if _certainly_image(lines, letters.index(letter))]
-    if images:
+    what = (
+        f"{path}: {' and '.join(images)} of the array {_spell(letters, lines.shape)} "
+        f"{'are' if len(images) > 1 else 'is'} in the image domain by "
+        f"{'their' if len(images) > 1 else 'its'} samples"
+    )
+    if any(lines.certainly_image(letters.index(letter)) for letter in images):
         raise DataError(
-            f"{path}: {' and '.join(images)} of the array {_spell(letters, lines.shape)} "
-            f"{'are' if len(images) > 1 else 'is'} in the image domain by its samples, so that this is no k-space; "
-            "transform it (mrrecon.operators.fft), or if that is wrong, give axes and hybrid explicitly."
+            f"{what}, so that this is no k-space; transform it (mrrecon.operators.fft), or if that is wrong, give axes "
+            "and hybrid explicitly."
         )
-
-
-def _certainly_image(lines: Lines, axis: int) -> bool:
-    return lines.shape[axis] >= SHORT and lines.ratio(axis) < CERTAIN_IMAGE
+    warnings.warn(f"{what}, though not clearly; axes and hybrid say what is what.", stacklevel=2)
 
 
 # ---- zero frequency at index 0, and the image shifted by half the field of view ---------------------------
