@@ -102,7 +102,7 @@ def recon(
     if scan.acceleration != measured:
         print(f"undersampled: R = {scan.acceleration:.2f}")
     if maps is not None:
-        scan = scan.evolve("maps from file", {"file": maps}, maps=io.read_maps(maps))
+        scan = scan.with_maps(io.read_maps(maps), maps)
     scan = _prepare(scan, whiten, coils, compression)
     if scan.maps is None:
         most = operators.CALIBRATION if calibration is None else calibration

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from mrrecon.solvers.base import Callback, Solver, Status
 from mrrecon.solvers.checkpoint import Checkpoint, Saved
+from mrrecon.solvers.intensity import restored
 from mrrecon.solvers.problem import Problem, pose
 
 if TYPE_CHECKING:
@@ -42,6 +43,10 @@ class IterativeSolver(Solver):
         Most iterations to do.
     tolerance
         Residual to stop at; 0 for never.
+    true_intensity
+        Whether to put back, at the end, what the regularisation took of the lowest spatial frequencies, and with them
+        of the mean intensity of tissue; see :func:`~mrrecon.solvers.intensity.restored`. Without it, the result is
+        the minimiser itself.
     time_budget
         Seconds after which the result must be there, about: what there is by then.
 
@@ -54,6 +59,7 @@ class IterativeSolver(Solver):
     lam: float | None = None
     max_iter: int = 100
     tolerance: float = 1e-3
+    true_intensity: bool = field(default=True, kw_only=True)
     time_budget: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -93,6 +99,11 @@ class IterativeSolver(Solver):
     def paces_itself(self) -> bool:
         """Whether the method plans its iterations so that it ends within the time budget by itself."""
         return False
+
+    @property
+    def restores_intensity(self) -> bool:
+        """Whether the result is :func:`~mrrecon.solvers.intensity.restored`."""
+        return self.true_intensity
 
     @property
     def total(self) -> int:
@@ -146,10 +157,16 @@ class IterativeSolver(Solver):
         else:
             start = Start(problem.on_device(saved.image), True, saved.done, saved.carried)
         steps = self.iterations(problem, lam, start)
+
+        def finished(image: Any) -> Any:
+            return restored(problem, image) if self.restores_intensity else image
+
+        def to_volume(image: Any) -> np.ndarray:
+            return problem.volume(finished(image))
+
         until = None if self.time_budget is None or self.paces_itself else began + self.time_budget
-        end = iterate(
-            steps, start.image, self.total, self.tolerance, callback, problem.volume, keeper, saved, until=until
-        )
+        end = iterate(steps, start.image, self.total, self.tolerance, callback, to_volume, keeper, saved, until=until)
+        image = finished(end.image)
         settings = {
             **self.settings(),
             "lam": lam,
@@ -159,13 +176,13 @@ class IterativeSolver(Solver):
         }
         return Reconstruction.from_solver(
             acquisition,
-            problem.volume(end.image),
+            problem.volume(image),
             self.name,
             settings,
             scale=problem.scale,
             extras=end.extras,
             history=end.history,
-            metrics={"chi_squared": problem.chi_squared(end.image)},
+            metrics={"chi_squared": problem.chi_squared(image)},
             seconds=time.perf_counter() - began,
         )
 

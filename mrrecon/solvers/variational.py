@@ -117,6 +117,11 @@ class Variational(PriorSolver):
             return min(PROXIMAL_LAM * max(1.0, MUCH_DATA / problem.acceleration), MOST_LAM)
         return PAPER_LAM if self.optimizer == "paper" else GRADIENT_LAM * problem.noise
 
+    @property
+    def restores_intensity(self) -> bool:
+        """Not in the published method, which is kept as it was published."""
+        return self.true_intensity and self.optimizer != "paper"
+
     def steps(self, problem: Problem, prior: SlicedPrior, lam: float, start: Start) -> Iterator[Iteration]:
         """See :class:`~mrrecon.solvers.with_prior.PriorSolver`."""
         drawn: dict[str, Any] = {"slices": self.slices or SLICES, "time_limit": self.time_limit, "seed": self.seed}
