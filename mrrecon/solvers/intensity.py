@@ -43,7 +43,9 @@ def restored(problem: Problem, image: Any) -> Any:
     for axis, n in enumerate(shape):
         block = problem.complete[axis]
         if block is not None:
-            step = _low_pass(step, axis - 3, block.start + len(block) // 2 - n // 2, min(len(block), max(1, round(WIDTH * n))))
+            step = _low_pass(
+                step, axis - 3, block.start + len(block) // 2 - n // 2, min(len(block), max(1, round(WIDTH * n)))
+            )
     return image + xp.where(problem.seen.reshape(image.shape), step, 0) * np.float32(1 / problem.lipschitz)
 
 
