@@ -17,7 +17,7 @@ import numpy as np
 
 from mrrecon.errors import DataError, FileFormatError
 from mrrecon.io.centring import is_wrapped
-from mrrecon.io.lines import CERTAIN_IMAGE, SHORT, Kind, Lines, energy_of
+from mrrecon.io.lines import SHORT, Kind, Lines, energy_of
 from mrrecon.operators.calibration_block import calibration_region
 
 __all__ = ["Layout", "find_layout"]
@@ -26,6 +26,7 @@ NAMES = {"x": "x", "y": "y", "z": "z", "c": "coils"}
 FEWER_COILS = 1.5  # times as many samples an axis has at least, beside which another can only be that of the coils
 MANY_COILS = 64  # more that look like k-space are no coils
 WRAPPED, WRAPPED_CENTRED = 0.2, 0.02  # energy in the middle: in FFT order, and where nothing else speaks for a shift
+WRAPPED_TOO = 0.9  # where another axis is
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def find_layout(
     x = letters.find("x")
     found = None if x < 0 else kinds[x]
     is_hybrid = _domain(found, x, shape, hybrid_expected, hybrid, letters, kinds, path)
-    _refuse_images(letters, lines, path, given=axes is not None and hybrid is not None)
+    _refuse_images(letters, lines, kinds, path, given=axes is not None and hybrid is not None)
     layout = Layout(letters, is_hybrid, kinds=kinds)
     return _centring(layout, lines, path) if recentre else layout
 
@@ -131,19 +132,15 @@ def _settle(expected: str, lines: Lines, kinds: tuple[Kind, ...], path: Path) ->
     shape = lines.shape
     coil = expected.find("c")
     wrong = coil >= 0 and kinds[coil] == "kspace" and (lines.is_peak(coil) or shape[coil] > MANY_COILS)
-    phase = [expected.index(letter) for letter in "yz"]
-    wrong = wrong or ("kspace" in kinds and any(kinds[a] == "image" for a in phase))
-    single = coil >= 0 and len(shape) == 3 and all(kind == "kspace" for kind in kinds)
-    if not wrong and not single:
-        x = expected.find("x")
-        if coil >= 0 and kinds[coil] == "image" and x >= 0 and kinds[x] is None and shape[x] > 1:
-            warnings.warn(
-                f"{path}: axis {coil}, read as that of the coils, looks like an image, and axis {x}, read as x, does "
-                f"not; axes says which is which, as in axes={_swap(expected)!r}.",
-                stacklevel=2,
-            )
+    x = expected.find("x")
+    elsewhere = x >= 0 and kinds[x] == "kspace"  # there is an axis that could take its place
+    for axis in (expected.index(letter) for letter in "yz"):
+        wrong = wrong or ("kspace" in kinds and kinds[axis] == "image" and (elsewhere or lines.certainly_image(axis)))
+    one_coil = coil >= 0 and len(shape) == 3 and (all(k == "kspace" for k in kinds) or _is_volume(kinds, coil, shape))
+    if not wrong and not one_coil:
+        _doubt(expected, kinds, shape, path)
         return expected
-    found = "xyz" if single else _other_reading(lines, kinds)
+    found = "xyz" if one_coil else _other_reading(lines, kinds)
     if found is None:
         raise FileFormatError(
             f"{path}: the array of shape {shape} should have the axes {_spell(expected, shape)}, but its samples say "
@@ -159,8 +156,22 @@ def _settle(expected: str, lines: Lines, kinds: tuple[Kind, ...], path: Path) ->
     return found
 
 
-def _swap(letters: str) -> str:
-    return letters.translate(str.maketrans("cx", "xc"))
+def _is_volume(kinds: tuple[Kind, ...], coil: int, shape: tuple[int, ...]) -> bool:
+    """Whether what should be coils are more positions in the image domain than there are coils."""
+    return kinds[coil] == "image" and shape[coil] > MANY_COILS
+
+
+def _doubt(letters: str, kinds: tuple[Kind, ...], shape: tuple[int, ...], path: Path) -> None:
+    """Say where axes look as if they were others, which coils that are in phase do too."""
+    coil, x = letters.find("c"), letters.find("x")
+    if coil < 0 or kinds[coil] != "image" or (x >= 0 and (kinds[x] is not None or shape[x] == 1)):
+        return
+    instead = "xyz" if x < 0 else letters.translate(str.maketrans("cx", "xc"))
+    warnings.warn(
+        f"{path}: axis {coil}, read as that of the coils, looks like slices or another axis of an image; if it is, "
+        f"axes={instead!r} says so.",
+        stacklevel=2,
+    )
 
 
 def _other_reading(lines: Lines, kinds: tuple[Kind, ...]) -> str | None:
@@ -236,29 +247,33 @@ def _domain(
             stacklevel=2,
         )
         return says
-    if says is None and known and not expected and shape[x] >= 3 * SHORT:
+    coil = letters.find("c")
+    coils = 1 if coil < 0 else shape[coil]
+    if says is None and known and not expected and (coils == 1 or shape[x] >= 3 * SHORT):
         warnings.warn(
             f"{path}: the samples do not show whether x ({shape[x]} samples) is in k-space; it is read so, "
-            "hybrid=True says that it is in the image domain.",
+            "hybrid=True says that it is in the image domain"
+            + (f", axes={letters.replace('c', '').replace('x', 'c')!r} that it is the coils." if coils == 1 else "."),
             stacklevel=2,
         )
     return expected
 
 
-def _refuse_images(letters: str, lines: Lines, path: Path, *, given: bool) -> None:
-    if given:
+def _refuse_images(letters: str, lines: Lines, kinds: tuple[Kind, ...], path: Path, *, given: bool) -> None:
+    images = [letter for letter in "yz" if kinds[letters.index(letter)] == "image"]
+    if given or not images:
         return
-    images = [letter for letter in "yz" if _certainly_image(lines, letters.index(letter))]
-    if images:
+    what = (
+        f"{path}: {' and '.join(images)} of the array {_spell(letters, lines.shape)} "
+        f"{'are' if len(images) > 1 else 'is'} in the image domain by "
+        f"{'their' if len(images) > 1 else 'its'} samples"
+    )
+    if any(lines.certainly_image(letters.index(letter)) for letter in images):
         raise DataError(
-            f"{path}: {' and '.join(images)} of the array {_spell(letters, lines.shape)} "
-            f"{'are' if len(images) > 1 else 'is'} in the image domain by its samples, so that this is no k-space; "
-            "transform it (mrrecon.operators.fft), or if that is wrong, give axes and hybrid explicitly."
+            f"{what}, so that this is no k-space; transform it (mrrecon.operators.fft), or if that is wrong, give axes "
+            "and hybrid explicitly."
         )
-
-
-def _certainly_image(lines: Lines, axis: int) -> bool:
-    return lines.shape[axis] >= SHORT and lines.ratio(axis) < CERTAIN_IMAGE
+    warnings.warn(f"{what}, though not clearly; axes and hybrid say what is what.", stacklevel=2)
 
 
 # ---- zero frequency at index 0, and the image shifted by half the field of view ---------------------------
@@ -319,10 +334,10 @@ def _shifted(layout: Layout, roll: tuple[bool, bool, bool], lines: Lines, inside
     block = np.asarray(_take(lines.stored, index)).astype(np.complex128)
     present = tuple(axis for axis in layout.order if axis is not None)
     block = block.transpose(present)[tuple(None if axis is None else slice(None) for axis in layout.order)]
-    found = calibration_region((block != 0).any(axis=(0, 1)))
-    if not np.isfinite(block).all() or min(found) < 1:
+    widths = calibration_region((block != 0).any(axis=(0, 1)))
+    if not np.isfinite(block).all() or min(widths) < 1:
         return (False, False, False)
-    for axis, width in zip((2, 3), found, strict=True):
+    for axis, width in zip((2, 3), widths, strict=True):
         n = block.shape[axis]
         block = np.take(block, np.arange(n // 2 - width // 2, n // 2 - width // 2 + width), axis)
     axes = (2, 3) if layout.hybrid else (1, 2, 3)
@@ -331,12 +346,13 @@ def _shifted(layout: Layout, roll: tuple[bool, bool, bool], lines: Lines, inside
         block = block * taper.reshape([-1 if a == axis else 1 for a in range(4)])
     image = np.fft.fftshift(np.fft.ifftn(np.fft.ifftshift(block, axes=axes), axes=axes), axes=axes)
     power = energy_of(image).sum(axis=0)
-    result = []
-    for axis, (letter, rolled) in enumerate(zip("xyz", roll, strict=True)):
-        profile = power.sum(axis=tuple(a for a in range(3) if a != axis))
-        contrast = WRAPPED if rolled else WRAPPED_CENTRED
-        result.append(letter in inside and profile.size >= 2 * SHORT and is_wrapped(profile, contrast))
-    return (result[0], result[1], result[2])
+    profiles = [power.sum(axis=tuple(a for a in range(3) if a != axis)) for axis in range(3)]
+    told = [letter in inside and profile.size >= 2 * SHORT for letter, profile in zip("xyz", profiles, strict=True)]
+    contrasts = [WRAPPED if rolled else WRAPPED_CENTRED for rolled in roll]
+    found = [t and is_wrapped(p, c) for t, p, c in zip(told, profiles, contrasts, strict=True)]
+    if any(found):  # whoever left out one shift left out all
+        found = [t and is_wrapped(p, WRAPPED_TOO) for t, p in zip(told, profiles, strict=True)]
+    return (found[0], found[1], found[2])
 
 
 def _take(stored: Any, index: Sequence[Any]) -> np.ndarray:

@@ -69,6 +69,7 @@ def read(
     slices: tuple[int, int] | None = None,
     axes: str | None = None,
     hybrid: bool | None = None,
+    readout: Literal["x", "y", "z"] | None = None,
     remove_oversampling: bool = True,
     recentre: bool = True,
 ) -> Acquisition:
@@ -89,6 +90,8 @@ def read(
         default "xcyz" or "xyz" unless the header or the samples show another order.
     hybrid
         Whether x is in the image domain, as slices are; by default found on the samples.
+    readout
+        Axis that was read out: "y" of 2D slices, "x" of a hybrid 3D scan; by default as the sampling has it.
     remove_oversampling
         Crop the readout to the reconstructed field of view, if the header says that it is oversampled.
     recentre
@@ -118,10 +121,11 @@ def read(
         first, stop = _range(slices, stored[1], layout, path)
         found, complete = _found(data, layout, stored, first, stop, path)
         two_dimensional = layout.hybrid and layout.axes in ("xcyz", "xyz", "cxyz", "cyz") and _is_lines(found)
-        readout: Literal["x", "y"] = "y" if two_dimensional else "x"
+        if readout is None:
+            readout = _readout(found, path) if two_dimensional else "x"
         pattern = found
         named = _mask_of_file(file, path, height, width) if mask is None and "mask" in file else None
-        limits = _limits(header, width) if two_dimensional and not any(layout.roll) else None
+        limits = _limits(header, width) if readout == "y" and not any(layout.roll) else None
         if limits is not None:
             pattern = _within_limits(limits, pattern, named, data, layout, path)
         if named is not None:
@@ -278,6 +282,20 @@ def _is_lines(pattern: np.ndarray) -> bool:
     return bool((pattern == (pattern.any(axis=0) & pattern.any(axis=1, keepdims=True))).all())
 
 
+def _readout(pattern: np.ndarray, path: Path) -> Literal["y", "z"]:
+    """Readout axis of slices sampled in whole lines: across which there are gaps is the phase encoding."""
+    rows, columns = pattern.any(axis=1), pattern.any(axis=0)
+    gaps = [np.abs(np.diff(line.astype(np.int8), prepend=0, append=0)).sum() > 2 for line in (rows, columns)]
+    if gaps != [True, False]:
+        return "y"
+    warnings.warn(
+        f"{path}: lines are left out along y (height {rows.size}), so that this is the phase encoding, and z (width "
+        f"{columns.size}) is taken as the readout.",
+        stacklevel=3,
+    )
+    return "z"
+
+
 def _limits(header: Header | None, width: int) -> np.ndarray | None:
     """Columns that were measured by the header's encoding limits, if it has usable ones."""
     limit = header.limits.get("kspace_encoding_step_1") if header else None
@@ -320,7 +338,7 @@ def _within_limits(
 
 def _mask_of_file(file: Any, path: Path, height: int, width: int) -> np.ndarray:
     """Sampled positions (y, z) that the file itself names."""
-    mask = require_dataset(file, "mask", path, (1, 2), "sampled columns")[()].squeeze()
+    mask = require_dataset(file, "mask", path, (1, 2, 3, 4), "sampled columns")[()].squeeze()
     if mask.shape == (width,):
         mask = mask[None]
     elif mask.shape != (height, width):

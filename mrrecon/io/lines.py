@@ -86,6 +86,10 @@ class Lines:
         ratio = self.ratio(axis)
         return "kspace" if ratio > KSPACE else "image" if ratio < IMAGE else None
 
+    def certainly_image(self, axis: int) -> bool:
+        """Whether an axis that ought to be in k-space is not, beyond doubt."""
+        return self.shape[axis] >= SHORT and self.ratio(axis) < CERTAIN_IMAGE
+
     def is_peak(self, axis: int) -> bool:
         """Whether the energy falls on both sides of zero frequency, in the middle or at index 0, as of no coils."""
         n, profile = self.shape[axis], self.energy(self.lines(axis))

@@ -128,7 +128,9 @@ def test_one_coil_or_one_slice(tmp_path, make, kspace, suffix):
 def test_coils_that_look_like_slices_are_noted(tmp_path, make, kspace):
     """Coils that are in phase look the same, so that this is no more than a suspicion."""
     path = store(tmp_path / "a.npy", kspace, make, "xcyz", True, "")
-    with pytest.warns(UserWarning, match="axis 0, read as that of the coils, looks like an image"):
+    with pytest.warns(
+        UserWarning, match="axis 1, read as that of the coils|axis 0, read as that of the coils, looks like slices"
+    ):
         mr.read(path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -260,7 +262,7 @@ def test_maps_and_images_in_cfl_files_have_no_domain(tmp_path, images):
 @pytest.mark.data
 @pytest.mark.parametrize("name", ["complex_brain_crop_3echo", "complex_brain_nv_64"])
 def test_complex_images_of_real_heads_are_refused(data_dir, name):
-    with pytest.raises(DataError, match=r"y and z of the array .* are in the image domain by its samples"):
+    with pytest.raises(DataError, match=r"y and z of the array .* are in the image domain by their samples"):
         mr.read(data_dir / "kspace" / f"{name}.npy")
 
 
@@ -281,3 +283,52 @@ def test_measured_kspace_in_other_axes_and_centrings(data_dir, tmp_path, make, n
     with pytest.warns(UserWarning, match="FFT order"):
         rolled = mr.read(save(tmp_path / "rolled.npy", np.fft.ifftshift(raw, axes=(1, 2))))
     np.testing.assert_array_equal(rolled.kspace[:, 0], raw)
+
+
+def test_slices_of_one_coil_are_not_taken_for_coils(tmp_path, make, rng):
+    """Three axes are (coils, ky, kz) by promise; more positions of an image than there are coils are a volume."""
+    for n, match in (
+        (80, r"they are read as \(x: 80, y: 40, z: 32\)"),
+        (24, "looks like slices .* axes='xyz' says so"),
+    ):
+        volume = make.phantom((n, 40, 32), 1)[0]
+        hybrid = make.fft(volume, (1, 2)) + 0.01 * rng.standard_normal(volume.shape)
+        path = save(tmp_path / "a.npy", hybrid)
+        with pytest.warns(UserWarning, match=match):
+            scan = mr.read(path)
+        assert scan.n_coils == (1 if n == 80 else 24)
+        np.testing.assert_allclose(mr.read(path, axes="xyz", hybrid=True).kspace[0], hybrid, atol=1e-5)
+
+
+def test_coils_in_the_place_of_a_readout_are_noted(tmp_path, make, kspace):
+    piece = make.ifft(kspace, (1,))[:, 12]
+    path = save(tmp_path / "a.cfl", piece)
+    with pytest.warns(UserWarning, match="axes='cyz' that it is the coils"):
+        mr.read(path)
+    scan = mr.read(path, axes="cyz")
+    assert scan.shape == (1, 40, 32)
+    np.testing.assert_allclose(scan.kspace[:, 0], piece, atol=1e-6)
+
+
+def test_lines_left_out_along_the_height_make_the_width_the_readout(tmp_path, make, kspace):
+    rows = np.arange(40) % 3 == 0
+    rows[15:25] = True
+    slices = make.ifft(kspace, (1,)).transpose(1, 0, 2, 3) * rows[:, None]
+    with pytest.warns(UserWarning, match="z .width 32. is taken as the readout"):
+        scan = mr.read(save(tmp_path / "a.h5", slices))
+    assert scan.readout == "z" and scan.phase_encodes == (40, 1)
+    np.testing.assert_array_equal(scan.mask, np.broadcast_to(rows[:, None], SHAPE[1:]))
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".cfl", ".h5"])
+def test_the_readout_of_slices_can_be_said(tmp_path, make, kspace, suffix):
+    axes = {".npy": "cxyz", ".cfl": "xyzc", ".h5": "xcyz"}[suffix]
+    path = store(tmp_path / f"a{suffix}", kspace, make, axes, True, "")
+    for readout, encodes in (("x", SHAPE[1:]), ("y", (1, 32)), ("z", (40, 1))):
+        scan = mr.read(path, readout=readout, hybrid=True)
+        assert scan.readout == readout and scan.phase_encodes == encodes
+    with pytest.raises(FileFormatError, match="readout"):
+        mr.read(path, readout="q")
+    if suffix != ".h5":
+        with pytest.warns(UserWarning, match="its samples look like"), pytest.raises(DataError, match="x is the slice"):
+            mr.read(path, readout="y", hybrid=False)
