@@ -358,9 +358,9 @@ class Acquisition:
         maps = None if moved.maps is None else to_device(moved.maps, device)
         return replace(moved, kspace=to_device(moved.kspace, device), maps=maps)
 
-    def undersample(self, mask: Any) -> Acquisition:
+    def undersample(self, mask: Any, how: Mapping[str, Any] | None = None) -> Acquisition:
         """Keep only the samples of `mask`; see :func:`mrrecon.preparation.undersample`."""
-        return preparation.undersample(self, mask)
+        return preparation.undersample(self, mask, how)
 
     def whiten(self, noise_covariance: Any = None) -> Acquisition:
         """Decorrelate the coils, noise of unit variance; see :func:`mrrecon.preparation.whiten`."""

@@ -6,7 +6,8 @@ also methods of the acquisition, which is how most code calls them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["calibrate", "compress_coils", "fit_mask", "hybrid", "select_coils", "undersample", "whiten"]
 
 
-def undersample(acquisition: Acquisition, mask: Any) -> Acquisition:
+def undersample(acquisition: Acquisition, mask: Any, how: Mapping[str, Any] | None = None) -> Acquisition:
     """Keep only the samples of `mask` that the scan has too.
 
     Parameters
@@ -29,6 +30,8 @@ def undersample(acquisition: Acquisition, mask: Any) -> Acquisition:
         The scan.
     mask
         ``(y, z)`` or ``(x, y, z)``, bool; or of lines, ``(1, z)``, ``(y, 1)`` or one axis: see :func:`fit_mask`.
+    how
+        How the mask was made (kind, seed, ...), for the record.
 
     Raises
     ------
@@ -42,7 +45,8 @@ def undersample(acquisition: Acquisition, mask: Any) -> Acquisition:
         raise MaskError("The mask and the acquired samples have nothing in common; make a mask for this scan's size.")
     xp = get_array_module(scan.kspace)
     kspace = scan.kspace * xp.asarray(kept)
-    settings = {"requested": float(mask.size / mask.sum()), "achieved": float(kept.size / kept.sum())}
+    achieved = {"requested": float(mask.size / mask.sum()), "achieved": float(kept.size / kept.sum())}
+    settings = {**(how or {}), **achieved}
     return scan.evolve("undersample", settings, kspace=kspace, mask=kept)
 
 
@@ -217,4 +221,8 @@ def calibrate(acquisition: Acquisition, **settings: Any) -> Acquisition:
     maps = operators.espirit(
         acquisition.kspace, mask=acquisition.mask, readout_domain=acquisition.domains[0], **settings
     )
-    return acquisition.evolve("calibrate", {"method": "ESPIRiT", **settings}, maps=maps)
+    known = inspect.signature(operators.espirit).parameters
+    defaults = {
+        name: known[name].default for name in ("calibration", "kernel", "threshold", "crop", "soft_crop", "sets")
+    }
+    return acquisition.evolve("calibrate", {"method": "ESPIRiT", **defaults, **settings}, maps=maps)

@@ -177,5 +177,5 @@ FORMAT = Format(
     can_read,
     read,
     write,
-    holds=("acquisition", "reconstruction", "maps", "mask"),
+    holds=("acquisition", "reconstruction", "part", "maps", "mask"),
 )

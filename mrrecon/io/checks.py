@@ -68,8 +68,8 @@ def require_disk(nbytes: float, path: str | os.PathLike[str]) -> None:
         return
     if nbytes > free:
         raise OutputError(
-            f"{path} will take about {size_text(nbytes)} and {size_text(free)} are free on its disk; free some space or "
-            "write to another disk."
+            f"{path} will take about {size_text(nbytes)} and {size_text(free)} are free on its disk; free some space "
+            "or write to another disk."
         )
 
 

@@ -234,6 +234,4 @@ def _assemble(
     )
 
 
-FORMAT = Format(
-    "ismrmrd", "ISMRMRD HDF5 (mridata.org)", (".mrd", ".h5"), can_read, read, write, holds=("acquisition",)
-)
+FORMAT = Format("ismrmrd", "ISMRMRD HDF5 (mridata.org)", (".mrd", ".h5"), can_read, read, write, holds=("acquisition",))

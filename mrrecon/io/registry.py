@@ -21,10 +21,11 @@ from mrrecon.priors.settings import value_problem
 
 __all__ = ["KINDS", "Format", "Kind", "detect", "formats", "read", "reader_options"]
 
-Kind = Literal["acquisition", "reconstruction", "maps", "mask"]
+Kind = Literal["acquisition", "reconstruction", "part", "maps", "mask"]
 KINDS: dict[Kind, str] = {  # kind of thing that is written -> what messages call it
     "acquisition": "k-space",
-    "reconstruction": "an image",
+    "reconstruction": "an image with its record",
+    "part": "a single volume",
     "maps": "coil maps",
     "mask": "a mask",
 }

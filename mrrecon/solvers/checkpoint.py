@@ -18,7 +18,7 @@ from mrrecon.operators.backend import to_numpy
 if TYPE_CHECKING:
     from mrrecon.solvers.iterative import Iteration
 
-__all__ = ["Checkpoint", "Saved"]
+__all__ = ["Checkpoint", "Saved", "is_checkpoint"]
 
 EVERY = 60.0  # seconds
 FORMAT = "mrrecon checkpoint 1"
@@ -117,6 +117,17 @@ class Checkpoint:
             for name, values in carried.items():
                 group[name] = to_numpy(values)
         self._written, self._pending = time.monotonic(), None
+
+
+def is_checkpoint(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a checkpoint, and may be replaced by another one."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            return str(file.attrs.get("format", "")).startswith("mrrecon checkpoint")
+    except OSError:
+        return False
 
 
 def digest(values: Any) -> str:

@@ -119,8 +119,9 @@ class IterativeSolver(Solver):
             Volume ``(x, y, z)``, or a reconstruction, to start from (warm start).
         checkpoint
             File that keeps, once a minute and when it is stopped, how far the run is; if it is there, the run goes on
-            from it. It is removed at the end, unless `keep_checkpoint`. Variational reconstruction with the proximal or the gradient optimiser
-            goes on exactly, samplers with the sample that was being drawn, other methods as from a warm start.
+            from it. It is removed at the end, unless `keep_checkpoint`. Variational reconstruction with the proximal or
+            the gradient optimiser goes on exactly, samplers with the sample that was being drawn, other methods as from
+            a warm start.
         keep_checkpoint
             Leave the checkpoint where it is, for the caller to remove when the result is safe.
 

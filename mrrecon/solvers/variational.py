@@ -64,8 +64,8 @@ class Variational(PriorSolver):
     time_limit
         Highest time T' of the random noise levels, as a share of the schedule; gradient and paper only.
     time_budget
-        Seconds after which the result must be there, about; of the proximal optimiser, the noise level falls accordingly
-        faster.
+        Seconds after which the result must be there, about; with the proximal optimiser, the noise level falls
+        accordingly faster.
 
     References
     ----------
