@@ -108,7 +108,7 @@ def check_folder(path: str) -> None:
     while not os.path.lexists(found):
         found = found.parent
     if not found.is_dir():
-        raise OutputError(f"The output folder {path} cannot be made: {found} is a file; give another name.")
+        raise OutputError(f"{path} cannot be written: {found} is a file, not a folder; give another name.")
     try_target(found / "new")
 
 

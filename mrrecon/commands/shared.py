@@ -119,11 +119,11 @@ def write_all(paths: Sequence[str], write: Callable[[str], Path], rescue: Callab
         except Exception as error:  # whatever it is, hours of work may be in the result
             failed.append((path, error))
     if failed:
-        path, error = failed[0]
+        path, reason = failed[0]
         where = next((p for p in paths if p.lower().endswith(suffix) and p not in dict(failed)), None)
         kept = Path(where) if where is not None else _rescued(Path(path), rescue, suffix)
-        said = " ".join(str(error).split()) or type(error).__name__
-        said = said if isinstance(error, OutputError) else f"{path} could not be written: {said.rstrip('.')}."
+        said = " ".join(str(reason).split()) or type(reason).__name__
+        said = said if isinstance(reason, OutputError) else f"{path} could not be written: {said.rstrip('.')}."
         raise OutputError(f"{said} The result is in {kept}." if kept else f"{said} No other place could be found.")
 
 

@@ -38,7 +38,7 @@ def one_sentence_parser() -> type[Any]:
     """Class of parsers that raise what is wrong instead of printing how they are used."""
     from jsonargparse import ArgumentParser
 
-    class Parser(ArgumentParser):  # type: ignore[misc]
+    class Parser(ArgumentParser):
         def error(self, message: str, ex: Exception | None = None) -> Any:
             if isinstance(ex, MRReconError):
                 raise ex
