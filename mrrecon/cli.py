@@ -1,4 +1,4 @@
-"""The command line: parses, calls :mod:`mrrecon.commands`, and turns errors into one sentence and exit code 2."""
+"""The command line: parses, calls :mod:`mrrecon.commands`, and turns errors into one sentence and an exit code."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from mrrecon import __version__
 from mrrecon.commands.files import check_files, undeclared
 from mrrecon.commands.shared import clock
 from mrrecon.commands.words import config_files, nearest, one_sentence_parser, plain_errors
-from mrrecon.errors import DataError, MRReconError
-from mrrecon.priors.errors import PriorError
+from mrrecon.errors import DataError, MRReconError, SolverError
+from mrrecon.priors.errors import PriorError, PriorFailure
 
 __all__ = ["main"]
 
@@ -250,16 +250,17 @@ def _notes() -> Iterator[None]:
         yield
 
 
-def _fail(message: str) -> int:
+def _fail(message: str, code: int = 2) -> int:
     print(f"mrrecon: {message}", file=sys.stderr)
-    return 2
+    return code
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line on `arguments` (default: those of the process) and return the exit code.
 
     0: done. 1: a check failed. 2: the input, the settings or the machine do not allow it; one sentence on standard
-    error says what is wrong and what to do. 130: interrupted before there was anything to keep.
+    error says what is wrong and what to do. 3: a method or its prior failed while it ran, and its image is not written.
+    130: interrupted before there was anything to keep.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
@@ -268,7 +269,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (MRReconError, PriorError) as error:
         if os.environ.get("MRRECON_DEBUG"):
             raise
-        return _fail(str(error))
+        return _fail(str(error), 3 if isinstance(error, (SolverError, PriorFailure)) else 2)
     except MemoryError as error:
         return _fail(
             f"out of memory ({error or 'no size given'}); close other programs, compress the coils with --coils 8, "

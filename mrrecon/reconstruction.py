@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mrrecon.acquisition import Acquisition, Step
-from mrrecon.errors import DataError, ShapeError
+from mrrecon.errors import DataError, ShapeError, SolverError
 from mrrecon.operators.backend import to_numpy
 
 __all__ = ["Reconstruction", "versions"]
@@ -93,9 +93,19 @@ class Reconstruction:
     def from_solver(
         cls, acquisition: Acquisition, volume: Any, solver: str, settings: Mapping[str, Any], **record: Any
     ) -> Reconstruction:
-        """Build the result of `solver` on `acquisition`: geometry, R and provenance are taken from the latter."""
+        """Build the result of `solver` on `acquisition`: geometry, R and provenance are taken from the latter.
+
+        Raises
+        ------
+        SolverError
+            If the volume has NaN or Inf.
+        """
+        volume = to_numpy(volume)
+        bad = int(volume.size - np.isfinite(volume).sum())
+        if bad:
+            raise SolverError(f"{solver} failed: {bad} of the {volume.size} voxels of its image are NaN or Inf.")
         return cls(
-            volume=to_numpy(volume),
+            volume=volume,
             voxel_size=acquisition.voxel_size,
             affine=acquisition.affine,
             solver=solver,

@@ -13,7 +13,7 @@ import numpy as np
 from mrrecon.commands.files import InputFile, MaskChoice, PriorChoice, ReadOptions, Writes
 from mrrecon.commands.results import chi_squared_note, chi_squared_text
 from mrrecon.commands.shared import clock, read_scan, undersample, working, write_all
-from mrrecon.errors import DataError, MRReconError, OutputError
+from mrrecon.errors import DataError, MRReconError, OutputError, SolverError
 from mrrecon.solvers import Solver
 from mrrecon.solvers.checkpoint import is_checkpoint
 
@@ -103,6 +103,7 @@ def recon(
         Where to compute: cpu, or cuda (CuPy and an NVIDIA GPU).
     """
     from mrrecon import io, operators, solvers
+    from mrrecon.commands.partial import with_partial
     from mrrecon.operators.backend import to_device
     from mrrecon.solvers.iterative import FINISHED, IterativeSolver
 
@@ -136,10 +137,13 @@ def recon(
 
     with clock.part(solver.name):
         shown = solvers.progress(solver.name)
-        if isinstance(solver, IterativeSolver):
-            result = solver(scan, callback=shown, checkpoint=checkpoint, keep_checkpoint=True)
-        else:
-            result = solver(scan, callback=shown)
+        try:
+            if isinstance(solver, IterativeSolver):
+                result = solver(scan, callback=shown, checkpoint=checkpoint, keep_checkpoint=True)
+            else:
+                result = solver(scan, callback=shown)
+        except SolverError as error:
+            raise with_partial(error, output[0]) from error
     stopped = str(result.settings.get("stopped", "converged"))
     if stopped not in FINISHED:
         print(f"stopped after {len(result.history)} iterations ({stopped}); the image so far is kept")

@@ -77,7 +77,8 @@ class L1Wavelet(IterativeSolver):
     def iterations(self, problem: Problem, lam: float, start: Start) -> Iterator[Iteration]:
         """See :class:`~mrrecon.solvers.iterative.IterativeSolver`."""
         transform = WaveletTransform(start.image.shape[-3:], self.wavelet, self.levels)
-        return _proximal_gradient(problem, transform, lam * problem.zero_filled_noise, start.image, self.seed)
+        threshold = lam * problem.zero_filled_noise if lam else 0.0
+        return _proximal_gradient(problem, transform, threshold, start.image, self.seed)
 
 
 def _proximal_gradient(

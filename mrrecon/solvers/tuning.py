@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mrrecon.errors import DataError
+from mrrecon.errors import DataError, SolverError
 from mrrecon.operators import calibration_region
 from mrrecon.operators.backend import get_array_module, to_device, to_numpy
 from mrrecon.operators.encoding import CartesianEncoding
@@ -73,6 +73,8 @@ def tune(
     ------
     DataError
         If the grid is empty, has a setting that the solver has not, or nothing can be held out.
+    SolverError
+        If the solver fails with all of the settings; those that it fails with are infinitely wrong.
 
     References
     ----------
@@ -90,14 +92,21 @@ def tune(
         raise DataError(f"The grid to tune {solver.name} on must give values of its settings, but {what}.")
     scan = whitened(acquisition)
     kept, held = _split(scan, held_out, seed)
-    trials = []
+    trials: list[Trial] = []
+    failure: SolverError | None = None
     for values in product(*grid.values()):
         settings = dict(zip(grid, values, strict=True))
-        result = replace(solver, **settings)(kept)  # type: ignore[type-var]  # solvers are dataclasses
-        trials.append(Trial(settings, _error(scan, kept, held, result.volume)))
+        try:
+            result = replace(solver, **settings)(kept)  # type: ignore[type-var]  # solvers are dataclasses
+            trials.append(Trial(settings, _error(scan, kept, held, result.volume)))
+        except SolverError as error:  # of these settings, not of the others
+            trials.append(Trial(settings, math.inf))
+            failure = error
         if report is not None:
             report(trials[-1])
     best = min(trials, key=lambda trial: trial.error)
+    if failure is not None and math.isinf(best.error):
+        raise failure
     return Tuned(replace(solver, **best.settings), tuple(trials))  # type: ignore[type-var]
 
 

@@ -56,7 +56,7 @@ class TotalVariation(IterativeSolver):
 
     def iterations(self, problem: Problem, lam: float, start: Start) -> Iterator[Iteration]:
         """See :class:`~mrrecon.solvers.iterative.IterativeSolver`."""
-        return _primal_dual(problem, lam * problem.zero_filled_noise, start.image)
+        return _primal_dual(problem, lam * problem.zero_filled_noise if lam else 0.0, start.image)
 
 
 def _primal_dual(problem: Problem, weight: float, x: Any) -> Iterator[Iteration]:

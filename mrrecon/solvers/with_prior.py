@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mrrecon.operators.backend import get_array_module
+from mrrecon.solvers.checkpoint import digest
 from mrrecon.solvers.influence import prior_influence
 from mrrecon.solvers.iterative import Iteration, IterativeSolver, Start
 from mrrecon.solvers.problem import Problem
@@ -57,6 +58,14 @@ class PriorSolver(IterativeSolver):
         chosen = self.prior if isinstance(self.prior, (list, tuple)) else [self.prior]
         names = [prior if isinstance(prior, str) else prior.name for prior in chosen]
         return {**values, "prior": names[0] if len(names) == 1 else names}
+
+    def identity(self) -> dict[str, str]:
+        """See :class:`~mrrecon.solvers.iterative.IterativeSolver`; priors by what they compute."""
+        from mrrecon import priors
+
+        chosen = self.prior if isinstance(self.prior, (list, tuple)) else [self.prior]
+        same = digest([self.name, {**self.settings(), "time_budget": None, "prior": None}])
+        return {"solver or setting": same, "prior": digest([priors.identity(prior) for prior in chosen])}
 
     def check(self, acquisition: Acquisition, device: str = "cpu") -> None:
         """See :class:`~mrrecon.solvers.base.Solver`: the priors must be there, and some plane suit them."""

@@ -17,7 +17,7 @@ __all__ = ["ANATOMIES", "TEMPLATE", "StudyFile", "find_files"]
 
 ANATOMIES = (".nii", ".nii.gz", ".mgz")
 TEMPLATE = "template"  # stands for the MNI152 head of the package nilearn
-ENDS = 2**20  # bytes at either end of a file that its digest is made of; gzip has a checksum of all at the end
+PAIRS = {".cfl": ".hdr", ".hdr": ".cfl"}  # files that mean nothing without the other
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,13 @@ class StudyFile:
 
     @cached_property
     def identity(self) -> list[list[Any]]:
-        """What distinguishes it from other files wherever it lies: name, size and digest, and those of its mask."""
-        paths = [self.path] if self.brain is None else [self.path, self.brain]
-        return [[path.name, path.stat().st_size, _digest(path)] for path in paths]
+        """What distinguishes it from other files wherever it lies: name, size and digest, and those of its mask.
+
+        Files are read whole for it, at more than a gigabyte a second: one that was changed anywhere is another one.
+        """
+        other = self.path.with_suffix(PAIRS.get(self.path.suffix, self.path.suffix))
+        paths = dict.fromkeys(path for path in (self.path, other, self.brain) if path is not None)
+        return [[path.name, path.stat().st_size, _digest(path)] for path in paths if path.is_file()]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -109,12 +113,9 @@ def _matches(text: str, folder: Path) -> Iterator[Path]:
 
 
 def _digest(path: Path) -> str:
-    """Digest of both ends of a file: k-space may be too large to be read for this."""
     try:
         with path.open("rb") as file:
-            ends = file.read(ENDS)
-            file.seek(max(path.stat().st_size - ENDS, 0))
-            return hashlib.sha256(ends + file.read(ENDS)).hexdigest()[:16]
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
     except OSError as error:
         raise FileFormatError(f"{path} cannot be read: {error.strerror or error}.") from error
 
