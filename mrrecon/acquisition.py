@@ -103,7 +103,8 @@ class Acquisition:
     ----------
     kspace
         Samples ``(coils, x, y, z)``, ``complex64``; NumPy, CuPy or a :class:`LazyArray`. Zero where
-        unsampled. Centred: zero frequency at index ``n // 2`` of every axis in the k-space domain.
+        unsampled. Centred: zero frequency at index ``n // 2`` of every axis in the k-space domain (see
+        :meth:`recentre`).
     mask
         Sampling pattern, bool, ``(y, z)`` when the readout x is fully sampled, else ``(x, y, z)``.
     maps
@@ -357,6 +358,10 @@ class Acquisition:
         moved = self.load()
         maps = None if moved.maps is None else to_device(moved.maps, device)
         return replace(moved, kspace=to_device(moved.kspace, device), maps=maps)
+
+    def recentre(self, center: Sequence[int] | None = None) -> Acquisition:
+        """Move the centre of k-space to ``n // 2``; see :func:`mrrecon.preparation.recentre`."""
+        return preparation.recentre(self, center)
 
     def undersample(self, mask: Any, how: Mapping[str, Any] | None = None) -> Acquisition:
         """Keep only the samples of `mask`; see :func:`mrrecon.preparation.undersample`."""

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,6 +82,7 @@ def undersample(
         If both R and a file are given, or the mask cannot be made or does not fit.
     """
     from mrrecon import io, operators
+    from mrrecon.preparation import fit_mask
 
     if mask in operators.MASK_KINDS:
         if accel is None:
@@ -92,7 +94,15 @@ def undersample(
         return scan.undersample(made, how)
     if accel is not None:
         raise MaskError(f"--accel {accel:g} and the mask file {mask} contradict each other; give one of them.")
-    return scan.undersample(io.read_mask(mask), {"mask": os.path.abspath(mask)})
+    given = fit_mask(io.read_mask(mask), scan.shape, scan.readout)
+    along = {"y": -2, "z": -1}.get(scan.readout)
+    if along is not None and (given.any(axis=along) != given.all(axis=along)).any():
+        warnings.warn(
+            f"{mask} leaves out single samples along the readout {scan.readout} of a 2D scan, which no scanner can; "
+            "a mask of whole lines has the shape (1, z).",
+            stacklevel=2,
+        )
+    return scan.undersample(given, {"mask": os.path.abspath(mask)})
 
 
 def write_all(paths: Sequence[str], write: Callable[[str], Path], rescue: Callable[[Path], Path], suffix: str) -> None:

@@ -1,51 +1,33 @@
-"""Does the k-space of an ISMRMRD file really have its centre where the header says?"""
+"""Does the object of an ISMRMRD file seem to wrap around the field of view?"""
 
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mrrecon.errors import DataError
-from mrrecon.io.centring import is_wrapped, zero_frequency
+from mrrecon.io.centring import is_wrapped
 from mrrecon.io.ismrmrd_lines import Layout
 from mrrecon.operators.fourier import ifft
 
-__all__ = ["verified"]
+__all__ = ["mention_wrapped"]
 
 
-def verified(table: Any, layout: Layout, path: Path) -> Layout:
-    """Check the centring on the two central planes of k-space (one for 2D) and return the layout, corrected.
+def mention_wrapped(table: Any, layout: Layout, path: Path) -> None:
+    """Warn of an object that seems to wrap around the field of view, on two planes of k-space (one for 2D).
 
-    Zero frequency at index 0 of a phase encoding is moved to n // 2; anywhere else it is an error. An
-    object that seems to wrap around the field of view is only reported, since it may be two objects: the
-    reader's option ``wrapped`` undoes it.
-
-    Raises
-    ------
-    DataError
-        If the energy clearly peaks away from the centre.
+    It is only mentioned, since it may be two objects: the reader's option ``wrapped`` undoes it.
     """
     if layout.volumetric:
         pairs = [("y", "first", "second", layout.shape[2]), ("z", "second", "first", layout.shape[3])]
     else:
         pairs = [("z", "second", "first", layout.shape[3])]
-    for axis, along, across, n in pairs:
-        if zero_frequency(_energy(_plane(table, layout, along, across, n)), 0, axis, path):
-            layout = replace(layout, **{along: (getattr(layout, along) + n // 2) % n})
     wrapped = ""
     readout = "x" if layout.volumetric else "y"
     for axis, along, across, n in pairs:
-        lines = _plane(table, layout, along, across, n)
-        if axis == pairs[0][0] and zero_frequency(_energy(lines), 1, f"{readout} (the readout)", path):
-            raise DataError(
-                f"{path}: the echo lies at the first sample, not at the centre that the header states; "
-                "read with recentre=False to take the header's word."
-            )
-        power = _energy(ifft(lines, axes=(0, 2)))
+        power = _energy(ifft(_plane(table, layout, along, across, n), axes=(0, 2)))
         for name, profile in ((axis, power.sum(axis=1)), (readout, power.sum(axis=0))):
             if name not in layout.wrapped + wrapped and is_wrapped(profile):
                 wrapped += name
@@ -55,7 +37,6 @@ def verified(table: Any, layout: Layout, path: Path) -> Layout:
             f"if the image shows it, read with wrapped={wrapped!r}.",
             stacklevel=4,
         )
-    return layout
 
 
 def _energy(lines: np.ndarray) -> np.ndarray:

@@ -27,7 +27,7 @@ import numpy as np
 from mrrecon.acquisition import Acquisition, Domain, Step
 from mrrecon.errors import FileFormatError
 from mrrecon.io.hdf5 import open_if_hdf5, read_text
-from mrrecon.io.ismrmrd_centring import verified
+from mrrecon.io.ismrmrd_centring import mention_wrapped
 from mrrecon.io.ismrmrd_header import FLAGS, HEADER_DTYPE, Header, affine_of, parse_header
 from mrrecon.io.ismrmrd_lines import Layout, LinesArray, noise_covariance, plan_layout, read_samples
 from mrrecon.io.ismrmrd_write import write
@@ -95,7 +95,8 @@ def read(
     remove_oversampling
         Crop the readout to the reconstructed field of view.
     recentre
-        Check on the data that zero frequency lies where the header says, and correct FFT order.
+        Find the centre of k-space on the data, and mention an object that wraps around the field of view; ``False``
+        takes the header's word.
     wrapped
         Axes of the result, for example ``"yz"``, along which the object wraps around the field of view
         (the samples have alternating signs), to be undone.
@@ -138,7 +139,7 @@ def read(
         layout = plan_layout(header, heads, rows, volumetric, remove_oversampling, path)
         layout = replace(layout, wrapped=wrapped)
         if recentre:
-            layout = verified(table, layout, path)
+            mention_wrapped(table, layout, path)
         noise_rows = np.flatnonzero(_flag(heads, "noise"))
         covariance = None
         if noise_rows.size:

@@ -11,6 +11,7 @@ import numpy as np
 
 from mrrecon.acquisition import Acquisition
 from mrrecon.errors import DataError, OutputError
+from mrrecon.io.checks import note_slices
 from mrrecon.io.hdf5 import create_hdf5
 from mrrecon.io.ismrmrd_header import FLAGS, HEADER_DTYPE, acquisition_dtype
 from mrrecon.operators.backend import to_numpy
@@ -71,6 +72,7 @@ def write(thing: Any, path: Path) -> Path:
     kspace = to_numpy(thing.kspace[...]) if thing.is_lazy else to_numpy(thing.kspace)
     if thing.domains[0] == "image":
         kspace = fft(kspace, axes=(1,))
+        note_slices(thing, path)
     lines = np.argwhere(mask)
     noise = _noise_scan(thing.noise_covariance)
     table = np.zeros(len(lines) + len(noise), acquisition_dtype())

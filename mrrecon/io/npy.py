@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from mrrecon.acquisition import Acquisition, Domain, Step
+from mrrecon.acquisition import Acquisition
 from mrrecon.errors import FileFormatError
-from mrrecon.io.centring import Recentre, find_recentring
+from mrrecon.io.bare import bare_acquisition
 from mrrecon.io.checks import array_bytes, reading, require_memory, size_text
 from mrrecon.io.lazy import MemmapArray
 from mrrecon.io.registry import Format
@@ -67,7 +66,9 @@ def read(
     *,
     mask: str | Path | None = None,
     voxel_size: tuple[float, float, float] = (1.0, 1.0, 1.0),
-    hybrid: bool = False,
+    axes: str | None = None,
+    hybrid: bool | None = None,
+    recentre: bool = True,
 ) -> Acquisition:
     """Read k-space from a ``.npy`` file.
 
@@ -76,18 +77,23 @@ def read(
     path
         File with a complex array ``(coils, ky, kz)``, read as one slice, or ``(coils, x, y, z)``.
     mask
-        Sampling pattern file; by default a (y, z) position counts as sampled where any coil is not zero.
+        Sampling pattern file; by default a sample counts as measured where any coil is not zero.
     voxel_size
         Voxel edges in mm along (x, y, z); the format does not store them.
+    axes
+        Letters of the axes in the order of the file, c for coils and x, y, z; by default "cxyz" or "cyz" unless the
+        samples show another order.
     hybrid
-        Whether x of a four-axis array has been inverse transformed already.
+        Whether x has been inverse transformed already; by default found on the samples.
+    recentre
+        Find and undo FFT order and shifts by half the field of view.
 
     Raises
     ------
     FileFormatError
         If the array is not complex or has other axes.
     DataError
-        If its energy peaks neither at n // 2 nor at 0: the axes are not k-space axes.
+        If y or z is in the image domain.
     """
     offset, shape, fortran, dtype = header(path)
     if dtype.kind != "c":
@@ -96,38 +102,16 @@ def read(
         )
     if len(shape) not in (3, 4):
         raise FileFormatError(f"{path} has shape {shape}, expected (coils, ky, kz) or (coils, x, y, z).")
-    full = shape if len(shape) == 4 else (shape[0], 1, *shape[1:])
-    options: dict[str, Any] = {
-        "offset": offset,
-        "source_shape": shape,
-        "order": "F" if fortran else "C",
-        "source_dtype": dtype.str,
-        "axes": (0, 1, 2, 3) if len(shape) == 4 else (0, None, 1, 2),
-    }
-    kspace = MemmapArray(path, full, **options)
-    domains: tuple[Domain, Domain, Domain] = ("kspace", "kspace", "kspace")
-    if hybrid or len(shape) == 3:
-        domains = ("image", "kspace", "kspace")
-    pattern = np.zeros(full[2:], bool)
-    energy = np.zeros(full[2:])
-    for x in range(full[1]):
-        plane = kspace[:, x]
-        pattern |= (plane != 0).any(axis=0)
-        energy += (np.abs(plane.astype(np.complex128)) ** 2).sum(axis=0)
-    # a half-field-of-view shift is left alone: nothing says that the object is centred
-    found = find_recentring(np.sqrt(energy)[None, None].astype(np.complex64), path)
-    change = Recentre(roll=found.roll)
-    pattern = change.mask(pattern)
-    if mask is not None:
-        from mrrecon.io.masks import read_fitting_mask
-
-        pattern = read_fitting_mask(mask, pattern)
-    return Acquisition(
-        kspace=MemmapArray(path, full, finish=change, **options) if any(change.roll) else kspace,
-        mask=pattern,
+    source = MemmapArray(path, (), offset, shape, "F" if fortran else "C", dtype.str)
+    return bare_acquisition(
+        source,
+        "cxyz" if len(shape) == 4 else "cyz",
+        FORMAT.name,
+        mask=mask,
         voxel_size=voxel_size,
-        domains=domains,
-        provenance=(Step("read", {"format": FORMAT.name, "path": str(path), "rolled": change.roll}),),
+        axes=axes,
+        hybrid=hybrid,
+        recentre=recentre,
     )
 
 

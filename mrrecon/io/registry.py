@@ -16,6 +16,7 @@ import numpy as np
 
 from mrrecon.acquisition import Acquisition, Step
 from mrrecon.errors import DataError, FileFormatError
+from mrrecon.io.centring import Center, centred
 from mrrecon.io.checks import array_bytes, reading, require_input, require_memory
 from mrrecon.priors.settings import value_problem
 
@@ -29,7 +30,7 @@ KINDS: dict[Kind, str] = {  # kind of thing that is written -> what messages cal
     "maps": "coil maps",
     "mask": "a mask",
 }
-EVERY_FORMAT: dict[str, Any] = {"coils": list[int], "voxel_size": tuple[float, float, float]}
+EVERY_FORMAT: dict[str, Any] = {"coils": list[int], "voxel_size": tuple[float, float, float], "center": Center}
 """Options of :func:`read` that all formats have, applied here where a reader does not take them itself."""
 
 
@@ -161,7 +162,9 @@ def read(path: str | os.PathLike[str], *, lazy: bool = False, format: str | None
         Name of the format (see :func:`formats`) instead of sniffing.
     **options
         Options of the format, for example ``repetition=2`` for ISMRMRD (see :func:`reader_options`). Every format takes
-        ``coils``, the indices of those to keep, and ``voxel_size``, edges in mm along (x, y, z) instead of the file's.
+        ``coils``, the indices of those to keep; ``voxel_size``, edges in mm along (x, y, z) instead of the file's; and
+        ``center``, the sample (x, y, z) where the centre of k-space lies, or ``"keep"`` to leave it where it is; by
+        default it is moved to the middle from where the energy peaks (see :meth:`Acquisition.recentre`).
 
     Returns
     -------
@@ -195,11 +198,12 @@ def read(path: str | os.PathLike[str], *, lazy: bool = False, format: str | None
             acquisition = acquisition.select_coils(given["coils"])
         if "voxel_size" in given and "voxel_size" not in own:
             acquisition = _with_voxel_size(acquisition, given["voxel_size"])
-        if lazy or not acquisition.is_lazy:
-            return acquisition
-        shape = tuple(acquisition.kspace.shape)
-        require_memory(array_bytes(shape), f"The k-space of {path}, shape (coils, x, y, z) = {shape},")
-        return acquisition.load()
+        if not lazy and acquisition.is_lazy:
+            shape = tuple(acquisition.kspace.shape)
+            require_memory(array_bytes(shape), f"The k-space of {path}, shape (coils, x, y, z) = {shape},")
+            acquisition = acquisition.load()
+        keep = given.get("recentre") is False  # of the formats that have it
+        return centred(acquisition, path, "keep" if keep else given.get("center"))
 
 
 def reader_options(format: Format) -> dict[str, Any]:

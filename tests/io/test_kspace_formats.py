@@ -53,15 +53,22 @@ def test_fastmri_single_coil_without_header(tmp_path, make):
     assert scan.mask.all() and scan.shape == (3, 16, 12)
 
 
-def test_fastmri_mask_and_padding(tmp_path, make):
-    """Columns outside the encoding limits and outside the mask are unsampled, whatever values they hold."""
+def test_fastmri_mask_and_padding(tmp_path, make, recwarn):
+    """Zeros outside the encoding limits are unsampled, and what lies outside the mask, whatever values it holds."""
     _, kspace, _ = fastmri_case(make, 1)
     xml = make.header((16, 12, 1), (32, 36, 4), limits=make.limit(1, 0, 8, 4))
     mask = np.ones(12, np.uint8)
     mask[3] = 0
-    scan = mr.read(make.fastmri(tmp_path / "m.h5", kspace, xml, mask))
     expected = np.zeros(12, bool)
     expected[[2, 4, 5, 6, 7, 8, 9, 10]] = True  # lines 0..8 with centre 4 are columns 2..10; 3 is masked out
+    kspace[..., [0, 1, 11]] = 0
+    kspace[..., 3] = 0
+    scan = mr.read(make.fastmri(tmp_path / "m.h5", kspace, xml, mask))
+    np.testing.assert_array_equal(scan.mask, np.broadcast_to(expected, (16, 12)))
+    assert not recwarn
+    kspace[..., 3] = 1
+    with pytest.warns(UserWarning, match="16 measured positions lie outside 'mask' and are left out"):
+        scan = mr.read(make.fastmri(tmp_path / "m.h5", kspace, xml, mask))
     np.testing.assert_array_equal(scan.mask, np.broadcast_to(expected, (16, 12)))
     np.testing.assert_array_equal(scan.kspace, kspace.transpose(1, 0, 2, 3) * expected)
 
@@ -125,12 +132,24 @@ def test_calgary_slice_encodings_that_were_not_acquired(tmp_path, make, rng):
     assert mr.read(tmp_path / "full.h5").mask.all()
 
 
+def test_calgary_off_centre(tmp_path, make):
+    hybrid = make.fft(calgary_images(make), (2, 3))
+    scan = mr.read(make.calgary(tmp_path / "a.h5", np.roll(hybrid, 5, 2)))
+    np.testing.assert_allclose(scan.kspace, hybrid, atol=1e-6)
+
+
 def test_calgary_errors(tmp_path, make):
     images = calgary_images(make)
-    with pytest.warns(UserWarning, match="already be in the image domain"):  # images instead of k-space
-        mr.read(make.calgary(tmp_path / "a.h5", images))
-    with pytest.raises(DataError, match="peaks at index 16 of 22, expected 11"):
-        mr.read(make.calgary(tmp_path / "a.h5", np.roll(make.fft(images, (2, 3)), 5, 2)))
+    with pytest.raises(DataError, match=r"y and z of the array .* are in the image domain"):
+        mr.read(make.calgary(tmp_path / "a.h5", np.tile(images, (1, 1, 2, 2))))
+    longer = make.phantom((30, 22, 18), 3)
+    with pytest.warns(UserWarning, match=r"x \(30 samples\) is read as being in k-space"):  # 3D k-space
+        scan = mr.read(make.calgary(tmp_path / "a.h5", make.fft(longer, (1, 2, 3))))
+    np.testing.assert_allclose(make.ifft(scan.kspace, (1, 2, 3)), longer, atol=1e-5)
+    mixed = make.fft(images, (2, 3))
+    mixed[:, 2, ::2] = 0
+    with pytest.raises(MaskError, match="sampled with different masks"):
+        mr.read(make.calgary(tmp_path / "a.h5", mixed))
     with h5py.File(tmp_path / "b.h5", "w") as f:
         f["kspace"] = np.ones((4, 6, 5, 3), np.float32)
     with pytest.raises(FileFormatError, match="interleaved"):
@@ -428,7 +447,7 @@ def test_masks(tmp_path, scan):
     mr.write(scan, tmp_path / "m.h5")
     for suffix in ("npy", "cfl", "png", "h5"):
         np.testing.assert_array_equal(io.read_mask(tmp_path / f"m.{suffix}"), mask)
-    for bad, match in ((mask * 0.5, "other values"), (mask & False, "empty"), (mask.ravel(), "shape")):
+    for bad, match in ((mask * 0.5, "other values"), (mask & False, "empty"), (mask[None, None, None], "shape")):
         np.save(tmp_path / "bad.npy", bad)
         with pytest.raises(MaskError, match=match):
             io.read_mask(tmp_path / "bad.npy")
