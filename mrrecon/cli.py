@@ -60,7 +60,7 @@ def _class_paths() -> dict[str, str]:
 
 
 def _spell_out_options(arguments: list[str], chosen: str | None) -> list[str]:
-    """Let ``--time-budget`` mean ``--time_budget``, and ``--resume`` alone ``--resume=true``."""
+    """Let ``--time-budget`` mean ``--time_budget``, and ``--resume`` alone ``--resume=true``; ``--read.NAME`` too."""
     flags: set[str] = set()
     if chosen in COMMANDS and chosen not in ACTIONS:
         flags = {f"--{name}" for name, one in _parameters(_command(chosen)).items() if one.annotation is bool}
@@ -69,7 +69,8 @@ def _spell_out_options(arguments: list[str], chosen: str | None) -> list[str]:
         option, equals, value = argument.partition("=")
         if option.startswith("--"):
             option = "--" + option[2:].replace("-", "_")
-        if option in flags and not equals and following not in ("true", "false"):
+        alone = option.startswith("--read.") and (not following or following.startswith("--"))
+        if not equals and (alone or (option in flags and following not in ("true", "false"))):
             equals, value = "=", "true"
         spelled.append(option + equals + value)
     return spelled
@@ -303,8 +304,9 @@ def _run(given: list[str]) -> int:
     options = (chosen_settings if action is None else chosen_settings[action]).as_dict()
     command = _command(settings.subcommand, action)
     with _notes():
-        check_files({name: p.annotation for name, p in _parameters(command).items()}, options)
         options.pop("config", None)
+        annotations = {name: parameter.annotation for name, parameter in _parameters(command).items()}
+        check_files(annotations, {**options, "config": list(config_files(given))})
         return int(command(**options) or 0)
 
 
