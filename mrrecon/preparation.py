@@ -6,8 +6,9 @@ also methods of the acquisition, which is how most code calls them.
 
 from __future__ import annotations
 
+import inspect
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -135,7 +136,7 @@ def _rolled(scan: Acquisition, roll: tuple[int, int, int]) -> Any:
     return xp.roll(kspace, (0 if hybrid else roll[0], *roll[1:]), (1, 2, 3))
 
 
-def undersample(acquisition: Acquisition, mask: Any) -> Acquisition:
+def undersample(acquisition: Acquisition, mask: Any, how: Mapping[str, Any] | None = None) -> Acquisition:
     """Keep only the samples of `mask` that the scan has too.
 
     Parameters
@@ -144,6 +145,8 @@ def undersample(acquisition: Acquisition, mask: Any) -> Acquisition:
         The scan.
     mask
         ``(y, z)`` or ``(x, y, z)``, bool; or of lines, ``(1, z)``, ``(y, 1)`` or one axis: see :func:`fit_mask`.
+    how
+        How the mask was made (kind, seed, ...), for the record.
 
     Raises
     ------
@@ -157,7 +160,8 @@ def undersample(acquisition: Acquisition, mask: Any) -> Acquisition:
         raise MaskError("The mask and the acquired samples have nothing in common; make a mask for this scan's size.")
     xp = get_array_module(scan.kspace)
     kspace = scan.kspace * xp.asarray(kept)
-    settings = {"requested": float(mask.size / mask.sum()), "achieved": float(kept.size / kept.sum())}
+    achieved = {"requested": float(mask.size / mask.sum()), "achieved": float(kept.size / kept.sum())}
+    settings = {**(how or {}), **achieved}
     return scan.evolve("undersample", settings, kspace=kspace, mask=kept)
 
 
@@ -342,7 +346,10 @@ def calibrate(acquisition: Acquisition, *, cover: bool = True, **settings: Any) 
     maps = operators.espirit(
         acquisition.kspace, mask=acquisition.mask, readout_domain=acquisition.domains[0], **settings
     )
-    return _with_measured_maps(acquisition, maps, "calibrate", {"method": "ESPIRiT", **settings})
+    known = inspect.signature(operators.espirit).parameters
+    recorded = ("calibration", "kernel", "threshold", "crop", "soft_crop", "sets")
+    defaults = {name: known[name].default for name in recorded}
+    return _with_measured_maps(acquisition, maps, "calibrate", {"method": "ESPIRiT", **defaults, **settings})
 
 
 def with_maps(acquisition: Acquisition, maps: Any, source: str = "given") -> Acquisition:

@@ -182,5 +182,5 @@ FORMAT = Format(
     can_read,
     read,
     write,
-    holds=("acquisition", "reconstruction", "maps", "mask"),
+    holds=("acquisition", "reconstruction", "part", "maps", "mask"),
 )

@@ -120,4 +120,4 @@ def read(
     )
 
 
-FORMAT = Format("npy", "NumPy .npy", (".npy",), can_read, read, holds=("maps", "mask"))
+FORMAT = Format("npy", "NumPy .npy", (".npy",), can_read, read, holds=("part", "maps", "mask"))

@@ -22,10 +22,11 @@ from mrrecon.priors.settings import value_problem
 
 __all__ = ["KINDS", "Format", "Kind", "detect", "formats", "read", "reader_options"]
 
-Kind = Literal["acquisition", "reconstruction", "maps", "mask"]
+Kind = Literal["acquisition", "reconstruction", "part", "maps", "mask"]
 KINDS: dict[Kind, str] = {  # kind of thing that is written -> what messages call it
     "acquisition": "k-space",
-    "reconstruction": "an image",
+    "reconstruction": "an image with its record",
+    "part": "a single volume",
     "maps": "coil maps",
     "mask": "a mask",
 }
@@ -226,12 +227,19 @@ def _checked_options(format: Format, path: Path, options: Mapping[str, Any]) -> 
             close = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {close[0]!r}? They" if close else "they"
             raise FileFormatError(f"{format.title} files take no option {name!r}; {hint} take {', '.join(known)}.")
-        plain = value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+        plain = _plain(value)
         problem = value_problem(plain, hints[name])
         if problem:
             raise FileFormatError(f"The option {name!r} for reading {path} {problem}.")
         given[name] = plain
     return given
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of NumPy as those of Python, at any depth."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    return [_plain(one) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 def _recorded(acquisition: Acquisition, path: Path, format: Format, given: Mapping[str, Any]) -> Acquisition:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mrrecon.acquisition import Acquisition
     from mrrecon.solvers.iterative import Iteration
 
-__all__ = ["Checkpoint", "Fingerprint", "Saved", "digest", "fingerprint"]
+__all__ = ["Checkpoint", "Fingerprint", "Saved", "digest", "fingerprint", "is_checkpoint"]
 
 EVERY = 60.0  # seconds
 FORMAT, VERSION = "mrrecon checkpoint", 2
@@ -128,6 +128,17 @@ class Checkpoint:
                 for name, values in arrays.items():
                     file[group][name] = to_numpy(values)
         self._written, self._pending = time.monotonic(), None
+
+
+def is_checkpoint(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a checkpoint, and may be replaced by another one."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            return str(file.attrs.get("format", "")).startswith(FORMAT)
+    except OSError:
+        return False
 
 
 def fingerprint(scan: Acquisition, initial: Any = None) -> dict[str, str | np.ndarray]:

@@ -57,7 +57,8 @@ class Scans:
         plane = scan.phase_encodes
         side = sampling.side(plane, run.acceleration)
         settings = {"calibration": side, "elliptical": sampling.elliptical, "seed": run.seed}
-        found = scan.undersample(make_mask(sampling.mask, plane, run.acceleration, **settings))
+        made = make_mask(sampling.mask, plane, run.acceleration, **settings)
+        found = scan.undersample(made, {"mask": sampling.mask, "accel": run.acceleration, **settings})
         if self._study.maps == "given":
             return found
         return found.calibrate(calibration=sampling.calibration)  # along the readout there may be more than `side`
