@@ -52,8 +52,8 @@ class RampSampling:
         end = self.up + self.flat + self.down
         if not all(np.isfinite(times)) or min(times) < 0 or self.duration <= 0 or self.delay + self.duration > end:
             raise DataError(
-                f"Sampling of {self.duration:g} us that starts {self.delay:g} us after a gradient of {self.up:g} us up, "
-                f"{self.flat:g} us flat, {self.down:g} us down does not lie within the gradient."
+                f"Sampling of {self.duration:g} us that starts after {self.delay:g} us does not lie in a gradient of "
+                f"{self.up:g} us up, {self.flat:g} us flat, {self.down:g} us down."
             )
 
     def moment(self, time: np.ndarray) -> np.ndarray:

@@ -128,7 +128,7 @@ def _assignments(buffers: Mapping[str, str]) -> dict[str, str]:
         if "=" in text and (name == "MeasYaps" or "### ASCCONV BEGIN" in text):
             body = text.partition("### ASCCONV BEGIN")[2] or text
             body = body.partition("### ASCCONV END")[0]
-            return {k: v for k, v in re.findall(r"^[ \t]*(\S+)[ \t]*=[ \t]*(.*?)[ \t\r]*$", body, re.MULTILINE)}
+            return dict(re.findall(r"^[ \t]*(\S+)[ \t]*=[ \t]*(.*?)[ \t\r]*$", body, re.MULTILINE))
     return {}
 
 
