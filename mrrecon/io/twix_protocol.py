@@ -97,10 +97,9 @@ def parse_protocol(buffers: Mapping[str, str], name: str) -> Protocol:
     mode = int(derived("alRegridMode")) or 1
     ramps = None
     if mode in _RAMPS:
-        times = ("RampupTime", "FlattopTime", "RampdownTime", "DelaySamplesTime")
-        ramps = RampSampling(
-            _RAMPS[mode], *(derived(f"alRegrid{time}") for time in times), derived("aflRegridADCDuration")
-        )
+        up, flat, down = (derived(f"alRegrid{time}") for time in ("RampupTime", "FlattopTime", "RampdownTime"))
+        delay, duration = derived("alRegridDelaySamplesTime"), derived("aflRegridADCDuration")
+        ramps = RampSampling(_RAMPS[mode], up, flat, down, delay, duration)
     return Protocol(
         name=name or yaps.get("tProtocolName", "").strip('"'),
         base=int(number("sKSpace.lBaseResolution")),
