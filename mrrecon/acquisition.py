@@ -91,7 +91,7 @@ def _require_finite(a: Any, what: str) -> None:
         if energy == 0.0 and not bool(part.any()):
             raise DataError(
                 f"{what} of coil {c} is zero everywhere: the channel is dead or was not read; "
-                f"drop it with acquisition.select_coils(...) before reconstruction."
+                "leave it out with acquisition.select_coils(...), or --read.coils on the command line."
             )
 
 
@@ -103,7 +103,8 @@ class Acquisition:
     ----------
     kspace
         Samples ``(coils, x, y, z)``, ``complex64``; NumPy, CuPy or a :class:`LazyArray`. Zero where
-        unsampled. Centred: zero frequency at index ``n // 2`` of every axis in the k-space domain.
+        unsampled. Centred: zero frequency at index ``n // 2`` of every axis in the k-space domain (see
+        :meth:`recentre`).
     mask
         Sampling pattern, bool, ``(y, z)`` when the readout x is fully sampled, else ``(x, y, z)``.
     maps
@@ -290,6 +291,12 @@ class Acquisition:
         return int(x), int(y), int(z)
 
     @property
+    def phase_encodes(self) -> tuple[int, int]:
+        """Size (y, z) of a mask that a scanner can measure: 1 along the readout of a 2D scan, else as the matrix."""
+        _, y, z = self.shape
+        return (1 if self.readout == "y" else y, 1 if self.readout == "z" else z)
+
+    @property
     def is_lazy(self) -> bool:
         """Whether the k-space is still on disk."""
         return _is_lazy(self.kspace)
@@ -351,6 +358,10 @@ class Acquisition:
         moved = self.load()
         maps = None if moved.maps is None else to_device(moved.maps, device)
         return replace(moved, kspace=to_device(moved.kspace, device), maps=maps)
+
+    def recentre(self, center: Sequence[int] | None = None) -> Acquisition:
+        """Move the centre of k-space to ``n // 2``; see :func:`mrrecon.preparation.recentre`."""
+        return preparation.recentre(self, center)
 
     def undersample(self, mask: Any) -> Acquisition:
         """Keep only the samples of `mask`; see :func:`mrrecon.preparation.undersample`."""

@@ -1,4 +1,4 @@
-"""Steps between a file and a solver: undersample, whiten, compress the coils, calibrate, go to hybrid space.
+"""Steps between a file and a solver: recentre, undersample, whiten, compress the coils, calibrate, go to hybrid space.
 
 Each takes an :class:`~mrrecon.acquisition.Acquisition` and returns a new one with the step in its provenance. They are
 also methods of the acquisition, which is how most code calls them.
@@ -6,6 +6,7 @@ also methods of the acquisition, which is how most code calls them.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,15 +14,136 @@ import numpy as np
 
 from mrrecon.errors import DataError, MaskError
 from mrrecon.operators.backend import get_array_module, to_numpy
+from mrrecon.operators.fourier import roll_phase
 
 if TYPE_CHECKING:
     from mrrecon.acquisition import Acquisition
 
-__all__ = ["calibrate", "compress_coils", "hybrid", "select_coils", "undersample", "whiten"]
+__all__ = [
+    "calibrate",
+    "compress_coils",
+    "find_centre",
+    "fit_mask",
+    "hybrid",
+    "recentre",
+    "select_coils",
+    "undersample",
+    "whiten",
+]
+
+
+def find_centre(acquisition: Acquisition, what: str = "kspace") -> tuple[int, int, int]:
+    """Sample (x, y, z) where the energy of k-space peaks; of x in the image domain, the one its transform would have.
+
+    The slices of a 2D scan are no k-space and count as centred, as does an axis without a peak.
+
+    Parameters
+    ----------
+    acquisition
+        The scan; of an array on disk, a few planes are read.
+    what
+        Name of the data in messages.
+
+    Raises
+    ------
+    DataError
+        If the peak lies far from the middle and from index 0, and is as broad as an image.
+    """
+    from mrrecon import operators
+
+    axes = (0, 1, 2) if acquisition.readout == "x" else (1, 2)
+    found = operators.kspace_centre(acquisition.kspace, acquisition.mask, acquisition.domains[0], axes=axes)
+    index = list(found.index)
+    for axis, (name, n) in enumerate(zip("xyz", acquisition.shape, strict=True)):
+        if not found.clear[axis] and axis in axes and n >= 8 and acquisition.domains[axis] == "kspace":
+            warnings.warn(
+                f"{what}: k-space energy has no clear peak along {name}; if this is not noise, the axis may already be "
+                "in the image domain.",
+                stacklevel=4,
+            )
+        if found.sharp[axis]:
+            continue
+        tolerance = max(2, n // 12)
+        if min(index[axis], n - index[axis]) <= tolerance:  # FFT order
+            continue
+        if abs(index[axis] - n // 2) > tolerance:
+            raise DataError(
+                f"{what}: k-space energy along {name} peaks at index {index[axis]} of {n}, expected {n // 2} (centred) "
+                "or 0 (FFT order), and as broadly as an image; the axes are transposed, or this axis is not in the "
+                "k-space domain (if it is, center=(x, y, z) says where its centre lies)."
+            )
+        index[axis] = n // 2
+    return index[0], index[1], index[2]
+
+
+def recentre(acquisition: Acquisition, center: Sequence[int] | None = None) -> Acquisition:
+    """Roll the k-space so that its centre lies at ``n // 2`` of every axis, which the other steps and solvers expect.
+
+    On the grid of the voxels, a roll of k-space is exactly a linear phase of the image: magnitudes stay as they are,
+    and so do the maps. The mask is rolled along; a complex reference gets the phase. An axis x in the image domain gets
+    the phase too, which moves the centre of its transform. An array on disk stays there.
+
+    Parameters
+    ----------
+    acquisition
+        The scan.
+    center
+        Sample (x, y, z) where the centre is; by default where the energy peaks, see :func:`find_centre`.
+
+    Returns
+    -------
+    Acquisition
+        The same object where nothing is to be moved: a peak one sample beside the middle is left there, since the phase
+        of a real object does that.
+
+    Raises
+    ------
+    DataError
+        If `center` is not in the matrix, or where :func:`find_centre` does.
+    """
+    scan, shape = acquisition, acquisition.shape
+    index = find_centre(scan) if center is None else tuple(int(i) for i in center)
+    if len(index) != 3 or not all(0 <= i < n for i, n in zip(index, shape, strict=True)):
+        raise DataError(f"center must be a sample (x, y, z) of the matrix {shape}, counted from 0, got {center}.")
+    roll = tuple(n // 2 - i for i, n in zip(index, shape, strict=True))
+    if not any(roll):
+        return scan
+    in_kspace = (0 if scan.domains[0] == "image" else roll[0], *roll[1:])
+    changes: dict[str, Any] = {
+        "kspace": _rolled(scan, (roll[0], roll[1], roll[2])),
+        "mask": np.roll(scan.mask, in_kspace[3 - scan.mask.ndim :], tuple(range(scan.mask.ndim))),
+    }
+    if scan.reference is not None and bool(scan.reference.imag.any()):
+        xp = get_array_module(scan.reference)
+        x, y, z = (xp.asarray(roll_phase(n, r)) for n, r in zip(shape, roll, strict=True))
+        changes["reference"] = scan.reference * x[:, None, None] * y[:, None] * z
+    return scan.evolve("recentre", {"center": list(index), "rolled": list(roll)}, **changes)
+
+
+def _rolled(scan: Acquisition, roll: tuple[int, int, int]) -> Any:
+    """K-space rolled by so many samples along (x, y, z)."""
+    from mrrecon.io.centring import RecentredArray
+    from mrrecon.io.lazy import FileArray
+
+    kspace, hybrid = scan.kspace, scan.domains[0] == "image"
+    if isinstance(kspace, FileArray):
+        return RecentredArray(kspace.path, kspace.shape, kspace, roll, hybrid)
+    kspace = scan.load().kspace
+    xp = get_array_module(kspace)
+    if hybrid and roll[0]:
+        kspace = kspace * xp.asarray(roll_phase(scan.shape[0], roll[0]))[:, None, None]
+    return xp.roll(kspace, (0 if hybrid else roll[0], *roll[1:]), (1, 2, 3))
 
 
 def undersample(acquisition: Acquisition, mask: Any) -> Acquisition:
-    """Keep only the samples of `mask`, ``(y, z)`` or ``(x, y, z)`` bool, that the scan has too.
+    """Keep only the samples of `mask` that the scan has too.
+
+    Parameters
+    ----------
+    acquisition
+        The scan.
+    mask
+        ``(y, z)`` or ``(x, y, z)``, bool; or of lines, ``(1, z)``, ``(y, 1)`` or one axis: see :func:`fit_mask`.
 
     Raises
     ------
@@ -29,12 +151,7 @@ def undersample(acquisition: Acquisition, mask: Any) -> Acquisition:
         If the shape does not fit or nothing would be left.
     """
     scan = acquisition.load()
-    mask = np.asarray(to_numpy(mask)).astype(bool)
-    if mask.shape not in (scan.shape, scan.shape[1:]):
-        hint = "; its axes look transposed: pass mask.T" if mask.shape[::-1] == scan.shape[1:] else ""
-        raise MaskError(
-            f"mask has shape {mask.shape}, the scan needs (y, z) = {scan.shape[1:]} or (x, y, z) = {scan.shape}{hint}."
-        )
+    mask = fit_mask(mask, scan.shape, scan.readout)
     kept = mask & scan.mask
     if not kept.any():
         raise MaskError("The mask and the acquired samples have nothing in common; make a mask for this scan's size.")
@@ -42,6 +159,49 @@ def undersample(acquisition: Acquisition, mask: Any) -> Acquisition:
     kspace = scan.kspace * xp.asarray(kept)
     settings = {"requested": float(mask.size / mask.sum()), "achieved": float(kept.size / kept.sum())}
     return scan.evolve("undersample", settings, kspace=kspace, mask=kept)
+
+
+def fit_mask(mask: Any, shape: tuple[int, int, int], readout: str = "x") -> np.ndarray:
+    """Bring a mask, perhaps one of lines, to the size of a scan.
+
+    Parameters
+    ----------
+    mask
+        ``(y, z)`` or ``(x, y, z)``, bool, is taken as it is; ``(1, z)`` is repeated along y and ``(y, 1)`` along z. One
+        axis are the lines of a 2D scan across its readout; for a 3D scan it is whichever of y and z has that length.
+    shape
+        Matrix size (x, y, z) of the scan.
+    readout
+        Its readout axis.
+
+    Returns
+    -------
+    numpy.ndarray
+        Bool, ``(y, z)`` or ``(x, y, z)``.
+
+    Raises
+    ------
+    MaskError
+        If it does not fit, or only its axis could tell which lines it means and both have that length.
+    """
+    mask = np.asarray(to_numpy(mask)).astype(bool)
+    y, z = shape[1:]
+    if mask.ndim == 1:
+        across = {"y": [2], "z": [1]}.get(readout, [a for a in (1, 2) if shape[a] == mask.size])
+        if len(across) == 2:
+            raise MaskError(
+                f"mask has one axis, of length {mask.size} like both y and z of the scan; give it as (y, 1) or (1, z)."
+            )
+        if across and shape[across[0]] == mask.size:
+            mask = mask[:, None] if across[0] == 1 else mask[None]
+    if mask.shape in ((1, z), (y, 1)):
+        return np.array(np.broadcast_to(mask, (y, z)))
+    if mask.shape not in (shape, shape[1:]):
+        hint = "; its axes look transposed: pass mask.T" if mask.shape[::-1] == shape[1:] else ""
+        raise MaskError(
+            f"mask has shape {mask.shape}, the scan needs (y, z) = {shape[1:]} or (x, y, z) = {shape}{hint}."
+        )
+    return mask
 
 
 def whiten(acquisition: Acquisition, noise_covariance: Any = None) -> Acquisition:
@@ -79,17 +239,27 @@ def whiten(acquisition: Acquisition, noise_covariance: Any = None) -> Acquisitio
 
 
 def select_coils(acquisition: Acquisition, keep: Sequence[int]) -> Acquisition:
-    """Keep the coils of these indices only."""
+    """Keep the coils of these indices only, in this order; k-space on disk stays there.
+
+    Raises
+    ------
+    DataError
+        If there are no such coils, one is named twice, or none is left.
+    """
+    from mrrecon.io.lazy import ChosenCoils
+
     keep = [int(c) for c in keep]
     bad = [c for c in keep if not 0 <= c < acquisition.n_coils]
-    if bad or not keep:
-        raise DataError(f"Cannot keep coils {keep}: the scan has coils 0 to {acquisition.n_coils - 1}.")
-    kspace = acquisition.kspace[...] if acquisition.is_lazy else acquisition.kspace
+    if bad or not keep or len({*keep}) < len(keep):
+        raise DataError(
+            f"Cannot keep coils {keep}: the scan has coils 0 to {acquisition.n_coils - 1}; name some, each once."
+        )
+    kspace = acquisition.kspace
     covariance = acquisition.noise_covariance
     return acquisition.evolve(
         "select coils",
         {"keep": keep},
-        kspace=kspace[keep],
+        kspace=ChosenCoils(kspace, tuple(keep)) if acquisition.is_lazy else kspace[keep],
         maps=None if acquisition.maps is None else acquisition.maps[..., keep, :, :, :],
         noise_covariance=None if covariance is None else covariance[np.ix_(keep, keep)],
     )

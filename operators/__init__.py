@@ -10,7 +10,11 @@ if __name__ == "operators":
     raise ImportError("operators/ is installed as mrrecon.operators; write: from mrrecon import operators")
 
 _HOME: dict[str, str] = {
+    "KspaceCentre": "centre",
     "calibration_region": "calibration_block",
+    "central_samples": "calibration_block",
+    "sampled_block": "calibration_block",
+    "kspace_centre": "centre",
     "espirit": "calibration",
     "CartesianEncoding": "encoding",
     "fft": "fourier",
@@ -25,6 +29,7 @@ _HOME: dict[str, str] = {
     "acceleration": "sampling",
     "acceleration_in_ellipse": "sampling",
     "calibration_side": "sampling",
+    "equispaced": "sampling",
     "gaussian": "sampling",
     "make_mask": "sampling",
     "poisson": "sampling",

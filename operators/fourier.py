@@ -23,7 +23,7 @@ from mrrecon.operators.backend import as_array, as_kind, get_array_module, num_t
 from mrrecon.operators.errors import DataError, ShapeError
 from mrrecon.operators.parallel import ScratchPool, run_slabs
 
-__all__ = ["InPlaceFFT", "fft", "fft_library", "ifft"]
+__all__ = ["InPlaceFFT", "fft", "fft_library", "ifft", "roll_phase"]
 
 BLOCK_BYTES = 512 << 10  # of a block that is transformed in cache
 ROW_PADDING = 8  # elements, one cache line
@@ -33,6 +33,11 @@ _planner = threading.Lock()  # FFTW plans one transform at a time
 def fft_library() -> str:
     """CPU FFT library in use: ``"fftw"`` if pyfftw is installed (extra ``fftw``), else ``"scipy"``."""
     return "scipy" if importlib.util.find_spec("pyfftw") is None else "fftw"
+
+
+def roll_phase(n: int, roll: int) -> np.ndarray:
+    """Factors ``(n,)``, complex64, on an image along an axis whose k-space is rolled by so many samples."""
+    return np.exp(2j * np.pi / n * roll * (np.arange(n) - n // 2)).astype(np.complex64)
 
 
 class InPlaceFFT:

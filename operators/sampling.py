@@ -1,4 +1,6 @@
-"""Undersampling masks of the phase-encoding plane (y, z): Poisson disc, Gaussian, uniform.
+"""Undersampling masks of the phase-encoding plane (y, z): Poisson disc, Gaussian, uniform, equispaced lines.
+
+A plane of which one size is 1 is the single phase encoding of a 2D scan: its masks are whole lines along the readout.
 
 Every mask meets its acceleration by construction: R, the number of all (y, z) positions over the sampled
 ones (the calibration block and any unsampled corners counted in), lies within 1 % of the request, or
@@ -24,6 +26,7 @@ __all__ = [
     "acceleration",
     "acceleration_in_ellipse",
     "calibration_side",
+    "equispaced",
     "gaussian",
     "make_mask",
     "poisson",
@@ -160,12 +163,64 @@ def uniform(
     return mask
 
 
-_MAKERS: dict[str, Callable[..., np.ndarray]] = {"poisson": poisson, "gaussian": gaussian, "uniform": uniform}
+def equispaced(
+    shape: tuple[int, int],
+    accel: float,
+    *,
+    calibration: Calibration | None = None,
+    elliptical: bool = False,
+    seed: int = 0,
+) -> np.ndarray:
+    """Lines at equal distances outside the calibration block, to the nearest grid step, as for GRAPPA.
+
+    Parameters
+    ----------
+    shape
+        Matrix size (y, z), one of the two being 1.
+    accel, calibration, elliptical
+        As in :func:`poisson`.
+    seed
+        Decides where the first line lies.
+
+    Returns
+    -------
+    numpy.ndarray
+        Mask ``(y, z)``, bool.
+
+    Raises
+    ------
+    MaskError
+        As in :func:`poisson`, or if both sizes are above 1.
+
+    References
+    ----------
+    Zbontar et al., "fastMRI: An Open Dataset and Benchmarks for Accelerated MRI" (2018), section 4.9; here the spacing
+    follows from R with the calibration lines counted in.
+    """
+    plan = _plan(shape, accel, calibration, elliptical)
+    if min(plan.shape) > 1:
+        raise MaskError(
+            f"An equispaced mask consists of whole lines, but both sizes of {plan.shape[0]}x{plan.shape[1]} are above "
+            f"1; make one of shape (1, {plan.shape[1]}) or ({plan.shape[0]}, 1), which may be given as a mask file."
+        )
+    free = np.flatnonzero(plan.free)
+    first = int(_generator(seed).integers(max(1, free.size)))
+    mask = plan.block.copy()
+    mask.ravel()[free[(np.arange(plan.remaining) * free.size + first) // max(1, plan.remaining)]] = True
+    return mask
+
+
+_MAKERS: dict[str, Callable[..., np.ndarray]] = {
+    "poisson": poisson,
+    "gaussian": gaussian,
+    "uniform": uniform,
+    "equispaced": equispaced,
+}
 MASK_KINDS = tuple(_MAKERS)
 
 
 def make_mask(kind: str, shape: tuple[int, int], accel: float, **settings: Any) -> np.ndarray:
-    """Make the mask that `kind` ("poisson", "gaussian" or "uniform") names; `settings` as in that function.
+    """Make the mask that `kind`, one of MASK_KINDS, names; `settings` as in the function of that name.
 
     Raises
     ------

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
 from typing import Any
 
-__all__ = ["settings_of", "settings_problem"]
+__all__ = ["settings_of", "settings_problem", "value_problem"]
 
 
 def settings_of(made_by: Any) -> dict[str, inspect.Parameter]:
@@ -50,9 +50,19 @@ def settings_problem(made_by: type, settings: Mapping[str, Any]) -> str | None:
     # of a dataclass, the hints of each base are spelled with the names of its own module
     hints = typing.get_type_hints(made_by if is_dataclass(made_by) else made_by.__init__)  # type: ignore[misc]
     for name, value in settings.items():
-        if name in hints and not _fits(value, hints[name]):
-            return f"the setting {name!r} of {made_by.__name__} must be {_spell(hints[name])}, got {_short(value)}"
+        problem = value_problem(value, hints.get(name, Any))
+        if problem:
+            return f"the setting {name!r} of {made_by.__name__} {problem}"
     return None
+
+
+def value_problem(value: Any, hint: Any) -> str | None:
+    """Say what is wrong with a plain value that is to be of a type, or None.
+
+    >>> value_problem("much", float | None)
+    "must be a number or null, got 'much'"
+    """
+    return None if _fits(value, hint) else f"must be {_spell(hint)}, got {_short(value)}"
 
 
 def _fits(value: Any, hint: Any) -> bool:

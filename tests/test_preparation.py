@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import mrrecon as mr
-from mrrecon import errors, operators
+from mrrecon import errors, operators, preparation
+from mrrecon.commands.shared import undersample
 
 COILS, SHAPE = 5, (12, 20, 18)
 
@@ -87,6 +90,43 @@ def test_undersampling_explains_a_transposed_mask(scan):
         scan.undersample(np.ones(SHAPE[:0:-1], bool))
     with pytest.raises(errors.MaskError, match="nothing in common"):
         scan.undersample(~scan.mask)
+
+
+def two_dimensional(scan):
+    """The same samples as a 2D multi-slice scan: x is the slice, y the readout."""
+    return replace(scan.hybrid(), maps=None, reference=None, readout="y")
+
+
+def test_a_two_dimensional_scan_has_one_phase_encode(scan):
+    assert scan.phase_encodes == scan.shape[1:]
+    assert two_dimensional(scan).phase_encodes == (1, scan.shape[2])
+    assert replace(two_dimensional(scan), readout="z").phase_encodes == (scan.shape[1], 1)
+
+
+def test_masks_of_lines_are_repeated_along_the_readout(scan):
+    lines = np.arange(SHAPE[2]) % 2 == 0
+    flat = two_dimensional(scan)
+    for mask in (lines, lines[None]):
+        np.testing.assert_array_equal(flat.undersample(mask).mask, flat.mask & lines)
+    assert SHAPE[1] != SHAPE[2]
+    np.testing.assert_array_equal(scan.undersample(lines).mask, scan.mask & lines)  # no other axis has that length
+    down = np.arange(SHAPE[1]) % 3 > 0
+    for mask in (down, down[:, None]):
+        np.testing.assert_array_equal(scan.undersample(mask).mask, scan.mask & down[:, None])
+    with pytest.raises(errors.MaskError, match=r"mask has shape \(20,\), the scan needs"):
+        flat.undersample(down)  # a line across the readout has another length
+    with pytest.raises(errors.MaskError, match=r"give it as \(y, 1\) or \(1, z\)"):
+        preparation.fit_mask(np.ones(8), (4, 8, 8))
+    assert preparation.fit_mask(np.ones(8), (4, 8, 8), "y").shape == (8, 8)
+
+
+@pytest.mark.parametrize("kind", operators.MASK_KINDS)
+def test_the_commands_draw_whole_lines_for_a_two_dimensional_scan(rng, kind):
+    kspace = rng.standard_normal((2, 3, 20, 60)) + 1j
+    scan = mr.Acquisition(kspace, np.ones((20, 60), bool), domains=("image", "kspace", "kspace"), readout="y")
+    kept = undersample(scan, kind, 4.0, calibration=None, seed=0)
+    assert (kept.mask == kept.mask[:1]).all() and kept.mask[0].sum() == 15 and kept.mask[0, 27:33].all()
+    assert not kept.kspace[..., ~kept.mask[0]].any()
 
 
 def test_hybrid_needs_a_fully_sampled_readout(scan, rng):

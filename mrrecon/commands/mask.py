@@ -11,7 +11,7 @@ def mask(
     shape: tuple[int, int],
     accel: float,
     output: list[str],
-    kind: Literal["poisson", "gaussian", "uniform"] = "poisson",
+    kind: Literal["poisson", "gaussian", "uniform", "equispaced"] = "poisson",
     calibration: int | None = None,
     elliptical: bool = False,
     seed: int = 0,
@@ -21,13 +21,13 @@ def mask(
     Parameters
     ----------
     shape
-        Matrix size (y, z), for example [320,256].
+        Matrix size (y, z), for example [320,256]; [1,256] for the lines of a 2D scan with 256 phase encodes.
     accel
         Acceleration R: all positions over the sampled ones, calibration block included.
     output
         Files to write: .npy, .cfl, or .png to look at it.
     kind
-        Variable-density Poisson disc, Gaussian density, or uniform density.
+        Variable-density Poisson disc, Gaussian density, uniform density, or (lines only) equispaced.
     calibration
         Side of the fully sampled block in the centre, 0 for none; by default 24, but no more than a quarter of the
         samples.

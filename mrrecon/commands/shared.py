@@ -20,6 +20,8 @@ def undersample(
 ) -> Acquisition:
     """Undersample `scan` by a mask of that kind or in that file; all of it is kept when there is neither R nor file.
 
+    A 2D scan loses whole lines along its readout, as a scanner would leave them out.
+
     Raises
     ------
     MaskError
@@ -30,7 +32,7 @@ def undersample(
     if mask in operators.MASK_KINDS:
         if accel is None:
             return scan
-        shape = scan.shape[1:]
+        shape = scan.phase_encodes
         return scan.undersample(
             operators.make_mask(mask, shape, accel, calibration=calibration, elliptical=elliptical, seed=seed)
         )

@@ -10,6 +10,7 @@ import numpy as np
 from mrrecon.errors import FileFormatError, OutputError
 from mrrecon.io.atomic import atomic_path
 from mrrecon.io.checks import reading, require_input
+from mrrecon.io.registry import Kind
 from mrrecon.operators.backend import to_numpy
 
 __all__ = ["read_maps", "read_reference", "write_maps", "write_mask"]
@@ -70,29 +71,27 @@ def write_mask(mask: Any, path: str | Path) -> Path:
     OutputError
         If the suffix is another, or the file cannot be written.
     """
-    path, mask = Path(path), np.asarray(to_numpy(mask), dtype=bool)
-    if path.suffix != ".png":
-        return _write(mask, path, "a mask")
-    if mask.ndim != 2:
-        raise OutputError(f"{path}: only a (y, z) mask can be a picture, this one has shape {mask.shape}; use .npy.")
+    return _write(np.asarray(to_numpy(mask), dtype=bool), Path(path), "mask")
+
+
+def _write(array: np.ndarray, path: Path, kind: Kind) -> Path:
+    from mrrecon.io import bart_cfl, find_writer
+
+    chosen = find_writer(path, kind=kind).name
+    if chosen == "cfl":
+        return bart_cfl.write_array(array, path)
+    if chosen == "npy":
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            np.save(file, array, allow_pickle=False)
+        return path
+    if chosen != "png":
+        raise OutputError(f"{path}: only a scan with its maps is written as {path.suffix}; use .npy or .cfl.")
+    if array.ndim != 2:
+        raise OutputError(f"{path}: only a (y, z) mask can be a picture, this one has shape {array.shape}; use .npy.")
     from matplotlib.image import imsave
 
     with atomic_path(path) as temporary:
-        imsave(temporary, mask, cmap="gray", vmin=0, vmax=1, format="png")
-    return path
-
-
-def _write(array: np.ndarray, path: Path, what: str) -> Path:
-    from mrrecon.io import bart_cfl
-
-    if path.suffix == ".cfl":
-        return bart_cfl.write_array(array, path)
-    if path.suffix != ".npy":
-        raise OutputError(
-            f"{path}: {what} cannot be written as {path.suffix or 'a file without suffix'}; use .npy or .cfl."
-        )
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
+        imsave(temporary, array, cmap="gray", vmin=0, vmax=1, format="png")
     return path
 
 

@@ -7,12 +7,12 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mrrecon.errors import MRReconError, OutputError
 
-__all__ = ["atomic_folder", "atomic_path"]
+__all__ = ["atomic_folder", "atomic_path", "check_target", "try_target"]
 
 
 def _explain(path: Path, error: BaseException) -> OutputError:
@@ -38,7 +38,29 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f".{secrets.token_hex(4)}.{path.name}"[-200:])
 
 
-def _check_target(path: Path) -> None:
+def check_target(path: str | os.PathLike[str], *, folder: bool = False) -> None:
+    """Refuse a place where a file, or a folder of files, could not be written.
+
+    Parameters
+    ----------
+    path
+        Where the file would be.
+    folder
+        Whether it would be a folder of files, which must be new or empty.
+
+    Raises
+    ------
+    OutputError
+        If its folder is missing or not writable, there is a folder where a file would be or the other way round, the
+        folder holds files already, or the file is write-protected.
+    """
+    path = Path(path)
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as error:  # a name that is too long, or holds what no name can
+        raise _explain(path, error) from error
     parent = path.parent
     if not path.name:
         raise OutputError(f"{str(path)!r} is not a file name; add one, for example volume.nii.gz.")
@@ -50,6 +72,31 @@ def _check_target(path: Path) -> None:
             f"{path} cannot be written: the folder {parent} is not writable; "
             "choose another one or change its permissions."
         )
+    if folder and path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise OutputError(f"{path} exists and is not an empty folder; remove it or choose another name.")
+    if not folder and path.is_dir():
+        raise OutputError(f"{path} is a folder; give a file name inside it.")
+    if not folder and path.exists() and not os.access(path, os.W_OK):
+        raise OutputError(f"{path} is write-protected; choose another name or change its permissions.")
+
+
+def try_target(path: str | os.PathLike[str]) -> None:
+    """Refuse a place where no file can be made, by making one and removing it again.
+
+    Raises
+    ------
+    OutputError
+        If the system refuses it: no rights, or a disk that takes no more files.
+    """
+    target = Path(path)
+    temporary = _temporary(target)
+    try:
+        temporary.touch()
+    except OSError as error:
+        raise _explain(target, error) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -62,9 +109,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         When the folder is missing or not writable, or the disk is full; an existing `path` is then untouched.
     """
     target = Path(path)
-    _check_target(target)
-    if target.is_dir():
-        raise OutputError(f"{target} is a folder; give a file name inside it.")
+    check_target(target)
     temporary = _temporary(target)
     try:
         yield temporary
@@ -89,9 +134,7 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         When `path` exists and is not an empty folder, or cannot be written.
     """
     target = Path(path)
-    _check_target(target)
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise OutputError(f"{target} exists and is not an empty folder; remove it or choose another name.")
+    check_target(target, folder=True)
     temporary = _temporary(target)
     try:
         temporary.mkdir()

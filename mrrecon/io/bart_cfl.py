@@ -170,4 +170,12 @@ def write(thing: Acquisition | Reconstruction, path: Path) -> Path:
     return write_array(thing.kspace[...], path)
 
 
-FORMAT = Format("cfl", "BART cfl/hdr", (".cfl", ".hdr"), can_read, read, write)
+FORMAT = Format(
+    "cfl",
+    "BART cfl/hdr",
+    (".cfl", ".hdr"),
+    can_read,
+    read,
+    write,
+    holds=("acquisition", "reconstruction", "maps", "mask"),
+)

@@ -65,14 +65,12 @@ def read(
         Fraction of the slice encodings that was acquired, counted from the first in the file; the rest is
         taken as unsampled. By default those with less than a millionth of the median energy are.
     recentre
-        Detect and undo FFT order and half-field-of-view shifts; ``False`` takes the samples as they are.
+        Detect and undo FFT order and half-field-of-view shifts, and move the centre of k-space; ``False`` takes the samples as they are.
 
     Raises
     ------
     FileFormatError
         If the last axis does not hold pairs of real and imaginary parts.
-    DataError
-        If the energy clearly peaks away from the centre of k-space.
     """
     if acquired is not None and not 0 < acquired <= 1:
         raise FileFormatError(f"acquired is the fraction of slice encodings, 0 to 1, got {acquired}.")
@@ -101,7 +99,7 @@ def read(
         columns = np.arange(n_z) < math.ceil(acquired * n_z)
     planes = planes * columns.astype(np.float32)
     mask = (planes != 0).any(axis=(0, 1))
-    change = find_recentring(planes, path, ("ky", "kz")) if recentre else Recentre()
+    change = find_recentring(planes) if recentre else Recentre()
     kspace = H5Array(
         path,
         (channels // 2, n_x, n_y, n_z),

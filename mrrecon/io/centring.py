@@ -1,56 +1,69 @@
 """Do zero frequency and the object lie where the toolkit expects them, at index n // 2 of every axis?
 
-Files disagree in two independent ways. Zero frequency may lie at index 0 (FFT order) instead of n // 2; and
-the samples may carry a factor (-1)^k, which shifts the image by half the field of view, so that the object
-wraps around the edges. Both are undone exactly by a roll or by a change of sign.
+Files disagree in two independent ways. Zero frequency may lie at index 0 (FFT order) or anywhere else instead of n // 2;
+that is found on the data and undone for every format by :func:`centred`. And the samples may carry a factor (-1)^k,
+which shifts the image by half the field of view, so that the object wraps around the edges. Both are undone exactly by
+a roll or by a change of sign.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from mrrecon.errors import DataError
+from mrrecon.io.lazy import FileArray
+from mrrecon.operators.centre import kspace_centre
+from mrrecon.operators.fourier import roll_phase
+from mrrecon.preparation import find_centre
 
-__all__ = ["Recentre", "find_recentring", "is_wrapped", "zero_frequency"]
+if TYPE_CHECKING:
+    from mrrecon.acquisition import Acquisition
+
+__all__ = ["Center", "Recentre", "RecentredArray", "centred", "find_recentring", "is_wrapped"]
+
+Center = Literal["keep"] | tuple[int, int, int] | None
+MENTIONED = 2  # samples: a centre that is moved by more is mentioned
 
 
-def zero_frequency(energy: np.ndarray, axis: int, name: str, path: Path) -> bool:
-    """Whether zero frequency lies at index 0 (True) or at n // 2 (False), from k-space energy.
+def centred(acquisition: Acquisition, path: Path, center: Center = None) -> Acquisition:
+    """Move the centre of the k-space that was read to index n // 2 of every axis, with a note of what was moved.
 
-    Without a clear peak (the data are noise, or an image) nothing can be told: a warning says so.
+    Parameters
+    ----------
+    acquisition
+        What a reader made of the file.
+    path
+        The file, for messages.
+    center
+        Sample (x, y, z) where the centre is; ``None``: where the energy peaks; ``"keep"``: leave it.
 
     Raises
     ------
     DataError
-        When the energy clearly peaks anywhere else: the axes are not what the format says.
+        If the energy peaks far from the centre, and not as sharply as k-space does: the axes are not what the format
+        says. Or if `center` lies outside the matrix.
     """
-    profile = energy.sum(axis=tuple(a for a in range(energy.ndim) if a != axis))
-    n = profile.size
-    peak = int(profile.argmax())
-    tolerance = max(2, n // 12)
-    sampled = profile[profile > 0]
-    if n < 8 or profile[peak] < 4 * np.median(sampled):
-        if n >= 8:
+    if center == "keep":
+        return acquisition
+    moved = acquisition.recentre(find_centre(acquisition, str(path)) if center is None else center)
+    if moved is not acquisition:
+        settings = moved.provenance[-1].settings
+        far = [
+            f"{index} of {n} along {axis}"
+            for axis, index, n in zip("xyz", settings["center"], moved.shape, strict=True)
+            if abs(index - n // 2) > MENTIONED
+        ]
+        if far:
             warnings.warn(
-                f"{path}: k-space energy has no clear peak along {name}; if this is not noise, the axis may "
-                "already "
-                "be in the image domain.",
-                stacklevel=2,
+                f"{path}: k-space has its centre at index {', '.join(far)}; it is moved to the middle, which changes "
+                "no magnitude (center='keep' leaves it, center=(x, y, z) says where it is).",
+                stacklevel=3,
             )
-        return False
-    if abs(peak - n // 2) <= tolerance:
-        return False
-    if min(peak, n - peak) <= tolerance:
-        return True
-    raise DataError(
-        f"{path}: k-space energy along {name} peaks at index {peak} of {n}, expected {n // 2} (centred) or 0 "
-        "(FFT order); the axes are transposed, or this axis is not in the k-space domain."
-    )
+    return moved
 
 
 def is_wrapped(profile: np.ndarray, contrast: float = 0.5) -> bool:
@@ -78,20 +91,20 @@ class Recentre:
     Parameters
     ----------
     roll
-        Which of (y, z) are in FFT order and must be rolled by n // 2.
+        Number of samples by which (y, z) must be rolled.
     chop
         Which of (y, z) carry the factor (-1)^k.
     """
 
-    roll: tuple[bool, bool] = (False, False)
+    roll: tuple[int, int] = (0, 0)
     chop: tuple[bool, bool] = (False, False)
 
     def __call__(self, planes: np.ndarray) -> np.ndarray:
         """Return the planes recentred."""
-        for axis, (roll, chop) in enumerate(zip(self.roll, self.chop, strict=True), start=2):
+        if any(self.roll):
+            planes = np.roll(planes, self.roll, (2, 3))
+        for axis, chop in enumerate(self.chop, start=2):
             n = planes.shape[axis]
-            if roll:
-                planes = np.roll(planes, n // 2, axis)
             if chop:
                 signs = np.where((np.arange(n) - n // 2) % 2, -1, 1).astype(np.float32)
                 planes = planes * signs.reshape([-1 if a == axis else 1 for a in range(4)])
@@ -99,20 +112,47 @@ class Recentre:
 
     def mask(self, mask: np.ndarray) -> np.ndarray:
         """Apply the rolls to a (y, z) mask."""
-        for axis, roll in enumerate(self.roll):
-            if roll:
-                mask = np.roll(mask, mask.shape[axis] // 2, axis)
-        return mask
+        return np.roll(mask, self.roll, (0, 1)) if any(self.roll) else mask
 
 
-def find_recentring(planes: np.ndarray, path: Path, names: Sequence[str] = ("y", "z")) -> Recentre:
+def find_recentring(planes: np.ndarray) -> Recentre:
     """Find out how some planes ``(coils, x, y, z)``, k-space along y and z, must be recentred."""
-    energy = (planes.real**2 + planes.imag**2).sum(axis=(0, 1), dtype=np.float64)
-    if not np.isfinite(energy).all() or not energy.any():
+    if not np.isfinite(planes).all() or not planes.any():
         return Recentre()  # the acquisition's own checks explain NaN and empty data better
-    roll = tuple(bool(zero_frequency(energy, axis, names[axis], path)) for axis in (0, 1))
-    centred = Recentre(roll=(roll[0], roll[1]))(planes)
+    found = kspace_centre(planes, readout_domain="image", axes=(1, 2)).index[1:]
+    roll = (planes.shape[2] // 2 - found[0], planes.shape[3] // 2 - found[1])
+    centred = Recentre(roll=roll)(planes)
     image = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(centred, axes=(2, 3)), axes=(2, 3)), axes=(2, 3))
     power = (np.abs(image) ** 2).sum(axis=(0, 1))
     chop = tuple(is_wrapped(power.sum(axis=1 - axis)) for axis in (0, 1))
-    return Recentre(roll=(roll[0], roll[1]), chop=(chop[0], chop[1]))
+    return Recentre(roll=roll, chop=(chop[0], chop[1]))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class RecentredArray(FileArray):
+    """Another array on disk, its k-space rolled.
+
+    Parameters
+    ----------
+    source
+        The array.
+    roll
+        Number of samples by which (x, y, z) are rolled.
+    hybrid
+        Whether x is in the image domain, where a linear phase is the roll of its k-space.
+    """
+
+    source: FileArray
+    roll: tuple[int, int, int] = (0, 0, 0)
+    hybrid: bool = False
+
+    def _planes(self, coils: slice, xs: slice) -> np.ndarray:
+        n = self.shape[1]
+        if self.hybrid:
+            planes = self.source[coils, xs] * roll_phase(n, self.roll[0])[xs, None, None]
+        else:
+            start = (xs.start - self.roll[0]) % n
+            stop = start + xs.stop - xs.start
+            pieces = [(start, n), (0, stop - n)] if stop > n else [(start, stop)]
+            planes = np.concatenate([self.source[coils, first:last] for first, last in pieces], axis=1)
+        return np.roll(planes, self.roll[1:], (2, 3))

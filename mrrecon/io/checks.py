@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mrrecon.errors import FileFormatError, InsufficientMemoryError, MRReconError
+from mrrecon.errors import FileFormatError, InsufficientMemoryError, MRReconError, OutputError
 
-__all__ = ["available_memory", "reading", "require_input", "require_memory", "size_text"]
+__all__ = ["available_memory", "reading", "require_disk", "require_input", "require_memory", "size_text"]
 
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -56,6 +57,19 @@ def require_memory(nbytes: float, what: str) -> None:
             f"{what} needs {size_text(nbytes)} of memory and {size_text(free)} are free; close other "
             "programs, "
             "use a larger machine, or open the file with lazy=True and work in slabs."
+        )
+
+
+def require_disk(nbytes: float, path: str | os.PathLike[str]) -> None:
+    """Raise :class:`OutputError` when a file of `nbytes` at `path` would not fit on its disk."""
+    try:
+        free = shutil.disk_usage(Path(path).absolute().parent).free
+    except OSError:  # a disk that does not tell
+        return
+    if nbytes > free:
+        raise OutputError(
+            f"{path} will take about {size_text(nbytes)} and {size_text(free)} are free on its disk; free some space or "
+            "write to another disk."
         )
 
 

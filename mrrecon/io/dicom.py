@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from mrrecon.errors import DataError, MissingDependencyError, OutputError
+from mrrecon.errors import DataError, MissingDependencyError
 from mrrecon.io.atomic import atomic_folder
 from mrrecon.io.registry import Format
 from mrrecon.reconstruction import Reconstruction
 
-__all__ = ["FORMAT", "write"]
+__all__ = ["FORMAT", "check", "write"]
 
 
-def write(thing: Any, path: Path) -> Path:
+def check() -> None:
+    """Refuse where pydicom is not installed.
+
+    Raises
+    ------
+    MissingDependencyError
+        If so.
+    """
+    try:
+        import pydicom.dataset  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError("Writing DICOM needs pydicom: pip install 'mrrecon[io]'.") from error
+
+
+def write(thing: Reconstruction, path: Path) -> Path:
     """Write the magnitude of a reconstruction, 12-bit with a rescale slope, as one file per slice.
 
     Slices are axial, or lie across the axis with clearly thicker voxels. Rows and columns run in the usual
@@ -35,17 +48,13 @@ def write(thing: Any, path: Path) -> Path:
     MissingDependencyError
         If pydicom is not installed.
     OutputError
-        If `thing` is not a reconstruction, or the folder holds files already or cannot be written.
+        If the folder holds files already or cannot be written.
     DataError
         If the volume has NaN or Inf, or its axes are not perpendicular (DICOM cannot say so).
     """
-    if not isinstance(thing, Reconstruction):
-        raise OutputError(f"{path}: DICOM holds images; write an acquisition's k-space as .h5, .cfl or .mrd.")
-    try:
-        from pydicom.dataset import FileDataset, FileMetaDataset
-        from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
-    except ImportError as error:
-        raise MissingDependencyError("Writing DICOM needs pydicom: pip install 'mrrecon[io]'.") from error
+    check()
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
     magnitude, affine = _as_slices(thing)
     if not np.isfinite(magnitude).all():
@@ -128,4 +137,4 @@ def _ds(value: float) -> str:
     raise DataError(f"{value} does not fit a DICOM decimal string.")
 
 
-FORMAT = Format("dicom", "DICOM folder", ("",), write=write)
+FORMAT = Format("dicom", "DICOM folder", ("",), write=write, holds=("reconstruction",), folder=True, check=check)

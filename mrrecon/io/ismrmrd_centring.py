@@ -1,51 +1,32 @@
-"""Does the k-space of an ISMRMRD file really have its centre where the header says?"""
+"""Does the object of an ISMRMRD file seem to wrap around the field of view?"""
 
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from mrrecon.errors import DataError
-from mrrecon.io.centring import is_wrapped, zero_frequency
-from mrrecon.io.ismrmrd_lines import Layout
+from mrrecon.io.centring import is_wrapped
+from mrrecon.io.ismrmrd_lines import Layout, Source
 from mrrecon.operators.fourier import ifft
 
-__all__ = ["verified"]
+__all__ = ["mention_wrapped"]
 
 
-def verified(table: Any, layout: Layout, path: Path) -> Layout:
-    """Check the centring on the two central planes of k-space (one for 2D) and return the layout, corrected.
+def mention_wrapped(source: Source, layout: Layout, path: Path) -> None:
+    """Warn of an object that seems to wrap around the field of view, on two planes of k-space (one for 2D).
 
-    Zero frequency at index 0 of a phase encoding is moved to n // 2; anywhere else it is an error. An
-    object that seems to wrap around the field of view is only reported, since it may be two objects: the
-    reader's option ``wrapped`` undoes it.
-
-    Raises
-    ------
-    DataError
-        If the energy clearly peaks away from the centre.
+    It is only mentioned, since it may be two objects: the reader's option ``wrapped`` undoes it.
     """
     if layout.volumetric:
         pairs = [("y", "first", "second", layout.shape[2]), ("z", "second", "first", layout.shape[3])]
     else:
         pairs = [("z", "second", "first", layout.shape[3])]
-    for axis, along, across, n in pairs:
-        if zero_frequency(_energy(_plane(table, layout, along, across, n)), 0, axis, path):
-            layout = replace(layout, **{along: (getattr(layout, along) + n // 2) % n})
     wrapped = ""
     readout = "x" if layout.volumetric else "y"
     for axis, along, across, n in pairs:
-        lines = _plane(table, layout, along, across, n)
-        if axis == pairs[0][0] and zero_frequency(_energy(lines), 1, f"{readout} (the readout)", path):
-            raise DataError(
-                f"{path}: the echo lies at the first sample, not at the centre that the header states; "
-                "read with recentre=False to take the header's word."
-            )
-        power = _energy(ifft(lines, axes=(0, 2)))
+        power = _energy(ifft(_plane(source, layout, along, across, n), axes=(0, 2)))
         for name, profile in ((axis, power.sum(axis=1)), (readout, power.sum(axis=0))):
             if name not in layout.wrapped + wrapped and is_wrapped(profile):
                 wrapped += name
@@ -53,9 +34,8 @@ def verified(table: Any, layout: Layout, path: Path) -> Layout:
         warnings.warn(
             f"{path}: the object seems to wrap around the field of view along {' and '.join(wrapped)}; "
             f"if the image shows it, read with wrapped={wrapped!r}.",
-            stacklevel=4,
+            stacklevel=5,
         )
-    return layout
 
 
 def _energy(lines: np.ndarray) -> np.ndarray:
@@ -63,7 +43,7 @@ def _energy(lines: np.ndarray) -> np.ndarray:
     return (np.abs(lines) ** 2).sum(axis=1)
 
 
-def _plane(table: Any, layout: Layout, along: str, across: str, n: int) -> np.ndarray:
+def _plane(source: Source, layout: Layout, along: str, across: str, n: int) -> np.ndarray:
     """Readouts of the central position of `across`, ``(n, coils, readout)``, zero where unsampled."""
     position, other = getattr(layout, along), getattr(layout, across)
     values = np.unique(other)
@@ -73,13 +53,11 @@ def _plane(table: Any, layout: Layout, along: str, across: str, n: int) -> np.nd
     _, unique = np.unique(position[chosen], return_index=True)
     chosen = chosen[unique]
     plane = np.zeros((n, layout.coils, layout.readout), np.complex64)
-    for index in chosen:
-        line = np.asarray(table.fields("data")[int(layout.rows[index])], np.float32)
-        if line.size != 2 * layout.coils * layout.samples:
-            continue  # damaged; reading the k-space says so
-        samples = line.view(np.complex64).reshape(layout.coils, layout.samples)
-        samples = samples[:, ::-1] if layout.reversed_rows[index] else samples
-        used = samples[:, layout.skip : layout.skip + layout.used]
-        plane[position[index], :, layout.start : layout.start + layout.used] = used
+    rows = layout.rows[chosen]
+    ordered = np.argsort(rows)
+    chosen = chosen[ordered]
+    lines = layout.straight(source.lines(rows[ordered]), chosen)
+    used = lines[:, :, layout.skip : layout.skip + layout.used]
+    plane[position[chosen], :, layout.start : layout.start + layout.used] = used
     signs = layout.plane_signs[:, 0] if along == "first" else layout.plane_signs[0]
     return plane * (signs * signs[n // 2])[:, None, None] * layout.readout_signs

@@ -18,7 +18,7 @@ import numpy as np
 from mrrecon.errors import FileFormatError
 from mrrecon.io.checks import array_bytes, reading, require_memory
 
-__all__ = ["FileArray", "H5Array", "MemmapArray"]
+__all__ = ["ChosenCoils", "FileArray", "H5Array", "MemmapArray"]
 
 Planes = Callable[[np.ndarray], np.ndarray]
 
@@ -136,6 +136,45 @@ class H5Array(FileArray):
         if self.interleaved:
             part = part[0::2] + np.complex64(1j) * part[1::2]
         return self.finish(part.astype(np.complex64, copy=False)) if self.finish else part
+
+
+@dataclass(frozen=True, eq=False)
+class ChosenCoils:
+    """Some coils of an array on disk, in the order of their indices.
+
+    Parameters
+    ----------
+    source
+        The array.
+    keep
+        The indices.
+    """
+
+    source: Any
+    keep: tuple[int, ...]
+
+    dtype = np.dtype(np.complex64)
+    ndim = 4
+
+    @property
+    def path(self) -> Path | None:
+        """File that is read."""
+        return getattr(self.source, "path", None)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes (coils, x, y, z)."""
+        return (len(self.keep), *self.source.shape[1:])
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        (coils, *others), drop = _normalise(key, self.shape)
+        return np.concatenate([self.source[(slice(c, c + 1), *others)] for c in self.keep[coils]])[drop]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self[...].astype(dtype or self.dtype, copy=False)
+
+    def __len__(self) -> int:
+        return len(self.keep)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

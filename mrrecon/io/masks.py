@@ -18,7 +18,7 @@ def read_mask(path: str | Path) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        Bool, ``(y, z)`` or ``(x, y, z)``.
+        Bool, ``(y, z)`` or ``(x, y, z)``; of lines, one axis, ``(1, z)`` or ``(y, 1)``.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def read_mask(path: str | Path) -> np.ndarray:
                 values = npy.load(path)
             elif is_hdf5(path):
                 with open_if_hdf5(path) as file:
-                    values = require_dataset(file, "mask", path, (2, 3), "sampling mask")[()]
+                    values = require_dataset(file, "mask", path, (1, 2, 3), "sampling mask")[()]
             elif path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n":
                 from matplotlib.image import imread
 
@@ -50,8 +50,8 @@ def read_mask(path: str | Path) -> np.ndarray:
                 raise FileFormatError(f"{path} is no mask file; give .npy, .cfl, .png or mrrecon .h5.")
     if values.ndim == 3 and values.shape[0] == 1:
         values = values[0]
-    if values.ndim not in (2, 3):
-        raise MaskError(f"{path}: the mask has shape {values.shape}, expected (y, z) or (x, y, z).")
+    if values.ndim not in (1, 2, 3):
+        raise MaskError(f"{path}: the mask has shape {values.shape}, expected (y, z), (x, y, z), or one axis of lines.")
     if values.dtype.kind not in "biufc" or not np.isin(values, (0, 1)).all():
         raise MaskError(f"{path}: a mask holds only 0 and 1; this one holds other values (sampling weights?).")
     mask = np.real(values).astype(bool)

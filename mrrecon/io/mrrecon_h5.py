@@ -243,4 +243,6 @@ def _extras(file: h5py.File, path: Path) -> dict[str, h5py.Dataset]:
     return {name: require_dataset(file, f"extras/{name}", path, (3,), "(x, y, z)") for name in group}
 
 
-FORMAT = Format("mrrecon", "mrrecon HDF5", (".h5", ".hdf5"), can_read, read, write)
+FORMAT = Format(
+    "mrrecon", "mrrecon HDF5", (".h5", ".hdf5"), can_read, read, write, holds=("acquisition", "reconstruction", "maps")
+)

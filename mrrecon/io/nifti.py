@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from mrrecon.errors import DataError, FileFormatError, OutputError
+from mrrecon.errors import DataError, FileFormatError
 from mrrecon.io.atomic import atomic_path
 from mrrecon.io.checks import array_bytes, reading, require_input, require_memory
 from mrrecon.io.registry import Format
-from mrrecon.reconstruction import Reconstruction
 
 __all__ = ["FORMAT", "read_volume", "write"]
+
+_UNITS = {1: ("metres", 1000.0), 2: ("millimetres", 1.0), 3: ("micrometres", 1e-3)}  # xyzt_units, lowest three bits
+_USUAL_EDGES = 0.05, 30.0  # mm: an edge beyond tells of another unit than the header's
 
 
 def write(thing: Any, path: Path, part: Literal["magnitude", "phase"] = "magnitude") -> Path:
@@ -27,8 +30,6 @@ def write(thing: Any, path: Path, part: Literal["magnitude", "phase"] = "magnitu
     """
     import nibabel
 
-    if not isinstance(thing, Reconstruction):
-        raise OutputError(f"{path}: NIfTI holds images; write an acquisition's k-space as .h5, .cfl or .mrd.")
     path = Path(path)
     image = nibabel.Nifti1Image(np.asarray(getattr(thing, part), np.float32), thing.affine)
     image.set_qform(thing.affine, code="scanner")
@@ -46,12 +47,15 @@ def write(thing: Any, path: Path, part: Literal["magnitude", "phase"] = "magnitu
 
 
 def read_volume(path: str | Path) -> tuple[np.ndarray, tuple[float, float, float], np.ndarray]:
-    """Read an anatomy: any 3D NIfTI, turned to the closest RAS+ orientation.
+    """Read an anatomy: any 3D NIfTI, real or complex, turned to the closest RAS+ orientation.
+
+    Lengths in metres and micrometres become millimetres; where the header has no unit, they are taken as millimetres,
+    with a warning if no voxel of a scan is as small or as large.
 
     Returns
     -------
     volume : numpy.ndarray
-        ``(x, y, z)``, float32, x to the right, y anterior, z superior.
+        ``(x, y, z)``, float32 or (of a complex file) complex64, x to the right, y anterior, z superior.
     voxel_size : tuple of float
         Along (x, y, z), mm.
     affine : numpy.ndarray
@@ -60,7 +64,7 @@ def read_volume(path: str | Path) -> tuple[np.ndarray, tuple[float, float, float
     Raises
     ------
     FileFormatError
-        If the file is missing, damaged, not NIfTI, or not one real 3D volume.
+        If the file is missing, damaged, not NIfTI, or not one 3D volume of numbers.
     DataError
         If it is empty (one value everywhere) or has NaN or Inf.
     """
@@ -79,27 +83,37 @@ def read_volume(path: str | Path) -> tuple[np.ndarray, tuple[float, float, float
         while len(shape) > 3 and shape[-1] == 1:
             shape = shape[:-1]
         if len(shape) != 3:
-            raise FileFormatError(
-                f"{path} has shape {shape}; expected one 3D volume: select one time or contrast first."
-            )
+            remedy = "stack the slices first" if len(shape) < 3 else "select one time, contrast or coil first"
+            raise FileFormatError(f"{path} has {len(shape)} axes, shape {shape}; expected one 3D volume: {remedy}.")
         if min(shape) < 2:
             raise FileFormatError(f"{path} has shape {shape}; a volume has at least two voxels along each axis.")
-        if image.get_data_dtype().kind not in "iuf":
-            raise FileFormatError(f"{path} has dtype {image.get_data_dtype()}; expected real numbers.")
-        require_memory(array_bytes(shape, 4), f"Reading {path}")
-        affine = np.asarray(image.affine, np.float64)
+        kind = image.get_data_dtype().kind
+        if kind not in "iufc":
+            raise FileFormatError(f"{path} has dtype {image.get_data_dtype()}; expected real or complex numbers.")
+        require_memory(array_bytes(shape, 8 if kind == "c" else 4), f"Reading {path}")
+        code = int(image.header["xyzt_units"]) & 7 if "xyzt_units" in image.header else 2
+        unit, factor = _UNITS.get(code, ("no unit", 1.0))
+        affine = np.array(image.affine, np.float64)
+        affine[:3] *= factor
         if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
             raise FileFormatError(f"{path} has no usable orientation (its affine is singular); fix its header.")
         image = nibabel.as_closest_canonical(image)
-        volume = np.asarray(image.dataobj, dtype=np.float32).reshape(image.shape[:3])
+        volume = np.asarray(image.dataobj, np.complex64 if kind == "c" else np.float32).reshape(image.shape[:3])
     if not np.isfinite(volume).all():
         bad = int((~np.isfinite(volume)).sum())
         raise DataError(f"{path} has {bad} NaN or Inf voxels; replace them (numpy.nan_to_num) first.")
     if volume.min() == volume.max():
         raise DataError(f"{path} has the value {volume.flat[0]:g} everywhere; there is no anatomy in it.")
-    affine = np.asarray(image.affine, np.float64)
+    affine = np.array(image.affine, np.float64)
+    affine[:3] *= factor
     x, y, z = (float(v) for v in np.linalg.norm(affine[:3, :3], axis=0))
+    if min(x, y, z) < _USUAL_EDGES[0] or max(x, y, z) > _USUAL_EDGES[1]:
+        warnings.warn(
+            f"{path}: its header gives lengths in {unit}, which makes voxels of {x:.3g}x{y:.3g}x{z:.3g} mm; "
+            "correct xyzt_units in the header if that is wrong.",
+            stacklevel=2,
+        )
     return np.ascontiguousarray(volume), (x, y, z), affine
 
 
-FORMAT = Format("nifti", "NIfTI", (".nii", ".nii.gz"), write=write)
+FORMAT = Format("nifti", "NIfTI", (".nii", ".nii.gz"), write=write, holds=("reconstruction",))

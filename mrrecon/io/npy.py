@@ -9,7 +9,6 @@ import numpy as np
 
 from mrrecon.acquisition import Acquisition, Domain, Step
 from mrrecon.errors import FileFormatError
-from mrrecon.io.centring import Recentre, find_recentring
 from mrrecon.io.checks import array_bytes, reading, require_memory, size_text
 from mrrecon.io.lazy import MemmapArray
 from mrrecon.io.registry import Format
@@ -86,8 +85,6 @@ def read(
     ------
     FileFormatError
         If the array is not complex or has other axes.
-    DataError
-        If its energy peaks neither at n // 2 nor at 0: the axes are not k-space axes.
     """
     offset, shape, fortran, dtype = header(path)
     if dtype.kind != "c":
@@ -109,26 +106,19 @@ def read(
     if hybrid or len(shape) == 3:
         domains = ("image", "kspace", "kspace")
     pattern = np.zeros(full[2:], bool)
-    energy = np.zeros(full[2:])
     for x in range(full[1]):
-        plane = kspace[:, x]
-        pattern |= (plane != 0).any(axis=0)
-        energy += (np.abs(plane.astype(np.complex128)) ** 2).sum(axis=0)
-    # a half-field-of-view shift is left alone: nothing says that the object is centred
-    found = find_recentring(np.sqrt(energy)[None, None].astype(np.complex64), path)
-    change = Recentre(roll=found.roll)
-    pattern = change.mask(pattern)
+        pattern |= (kspace[:, x] != 0).any(axis=0)
     if mask is not None:
         from mrrecon.io.masks import read_fitting_mask
 
         pattern = read_fitting_mask(mask, pattern)
     return Acquisition(
-        kspace=MemmapArray(path, full, finish=change, **options) if any(change.roll) else kspace,
+        kspace=kspace,
         mask=pattern,
         voxel_size=voxel_size,
         domains=domains,
-        provenance=(Step("read", {"format": FORMAT.name, "path": str(path), "rolled": change.roll}),),
+        provenance=(Step("read", {"format": FORMAT.name, "path": str(path)}),),
     )
 
 
-FORMAT = Format("npy", "NumPy .npy", (".npy",), can_read, read)
+FORMAT = Format("npy", "NumPy .npy", (".npy",), can_read, read, holds=("maps", "mask"))

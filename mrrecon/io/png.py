@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from mrrecon.errors import DataError, OutputError, ShapeError
+from mrrecon.errors import DataError, ShapeError
 from mrrecon.io.atomic import atomic_path
 from mrrecon.io.registry import Format
 from mrrecon.operators.backend import to_numpy
@@ -152,18 +151,16 @@ def montage(
     return Path(path)
 
 
-def write(thing: Any, path: Path) -> Path:
+def write(thing: Reconstruction, path: Path) -> Path:
     """Write the middle axial, coronal and sagittal plane of a reconstruction.
 
     Raises
     ------
     OutputError
-        If `thing` is not a reconstruction, or the file cannot be written.
+        If the file cannot be written.
     """
-    if not isinstance(thing, Reconstruction):
-        raise OutputError(f"{path}: a picture shows an image, not k-space; reconstruct first.")
     title = f"{thing.solver}, R = {thing.acceleration:.1f}"
     return montage({title: thing.magnitude}, path, voxel_size=thing.voxel_size, affine=thing.affine)
 
 
-FORMAT = Format("png", "PNG picture", (".png",), write=write)
+FORMAT = Format("png", "PNG picture", (".png",), write=write, holds=("reconstruction", "mask"))

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import inspect
+import math
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_type_hints
 
-from mrrecon.acquisition import Acquisition
-from mrrecon.errors import FileFormatError
+import numpy as np
+
+from mrrecon.acquisition import Acquisition, Step
+from mrrecon.errors import DataError, FileFormatError
+from mrrecon.io.centring import Center, centred
 from mrrecon.io.checks import array_bytes, reading, require_input, require_memory
+from mrrecon.priors.settings import value_problem
 
-__all__ = ["Format", "detect", "formats", "read"]
+__all__ = ["KINDS", "Format", "Kind", "detect", "formats", "read", "reader_options"]
+
+Kind = Literal["acquisition", "reconstruction", "maps", "mask"]
+KINDS: dict[Kind, str] = {  # kind of thing that is written -> what messages call it
+    "acquisition": "k-space",
+    "reconstruction": "an image",
+    "maps": "coil maps",
+    "mask": "a mask",
+}
+EVERY_FORMAT: dict[str, Any] = {"coils": list[int], "voxel_size": tuple[float, float, float], "center": Center}
+"""Options of :func:`read` that all formats have, applied here where a reader does not take them itself."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +50,13 @@ class Format:
     read
         ``read(path, **options) -> Acquisition`` with its k-space on disk where the format allows it.
     write
-        ``write(thing, path) -> Path`` or ``None``.
+        ``write(thing, path) -> Path`` of an acquisition or a reconstruction, or ``None``.
+    holds
+        Kinds of things that can be written as it, of :data:`KINDS`.
+    folder
+        Whether it is a folder of files, which must be new or empty.
+    check
+        Raises what stands in the way of writing: a package that is missing.
     """
 
     name: str
@@ -43,6 +65,9 @@ class Format:
     can_read: Callable[[Path], bool] | None = None
     read: Callable[..., Acquisition] | None = None
     write: Callable[[Any, Path], Path] | None = None
+    holds: tuple[Kind, ...] = ()
+    folder: bool = False
+    check: Callable[[], None] | None = None
 
 
 # modules in the order in which they are asked: the specific before the general
@@ -135,13 +160,16 @@ def read(path: str | os.PathLike[str], *, lazy: bool = False, format: str | None
     format
         Name of the format (see :func:`formats`) instead of sniffing.
     **options
-        Options of the format, for example ``repetition=2`` for ISMRMRD.
+        Options of the format, for example ``repetition=2`` for ISMRMRD (see :func:`reader_options`). Every format takes
+        ``coils``, the indices of those to keep; ``voxel_size``, edges in mm along (x, y, z) instead of the file's; and
+        ``center``, the sample (x, y, z) where the centre of k-space lies, or ``"keep"`` to leave it where it is; by
+        default it is moved to the middle from where the energy peaks (see :meth:`Acquisition.recentre`).
 
     Returns
     -------
     Acquisition
-        In the conventions of the toolkit: (coils, x, y, z), centred, mask, geometry, and what was done in the
-        first step of its provenance.
+        In the conventions of the toolkit: (coils, x, y, z), centred, mask, geometry, and what was done, with the
+        options given, in the step ``"read"`` of its provenance.
 
     Raises
     ------
@@ -160,17 +188,72 @@ def read(path: str | os.PathLike[str], *, lazy: bool = False, format: str | None
         if format not in known:
             raise FileFormatError(f"There is no readable format {format!r}; choose one of {', '.join(known)}.")
         chosen = known[format]
+    given = _checked_options(chosen, path, options)
     assert chosen.read is not None
-    accepted = [n for n, p in inspect.signature(chosen.read).parameters.items() if p.kind is p.KEYWORD_ONLY]
-    unknown = [name for name in options if name not in accepted]
-    if unknown:
-        raise FileFormatError(
-            f"{chosen.title} files take no option {unknown[0]!r}; they take {', '.join(accepted) or 'none'}."
-        )
+    own = {name: value for name, value in given.items() if name in _own_options(chosen)}
     with reading(path, chosen.title):
-        acquisition = chosen.read(path, **options)
-        if lazy or not acquisition.is_lazy:
-            return acquisition
-        shape = tuple(acquisition.kspace.shape)
-        require_memory(array_bytes(shape), f"The k-space of {path}, shape (coils, x, y, z) = {shape},")
-        return acquisition.load()
+        acquisition = _recorded(chosen.read(path, **own), path, chosen, given)
+        if "coils" in given and "coils" not in own:
+            acquisition = acquisition.select_coils(given["coils"])
+        if "voxel_size" in given and "voxel_size" not in own:
+            acquisition = _with_voxel_size(acquisition, given["voxel_size"])
+        if not lazy and acquisition.is_lazy:
+            shape = tuple(acquisition.kspace.shape)
+            require_memory(array_bytes(shape), f"The k-space of {path}, shape (coils, x, y, z) = {shape},")
+            acquisition = acquisition.load()
+        keep = given.get("recentre") is False  # of the formats that have it
+        return centred(acquisition, path, "keep" if keep else given.get("center"))
+
+
+def reader_options(format: Format) -> dict[str, Any]:
+    """Options that :func:`read` takes for files of a format, with their defaults; None: as the file says."""
+    return {**_own_options(format), **{name: None for name in EVERY_FORMAT if name not in _own_options(format)}}
+
+
+def _own_options(format: Format) -> dict[str, Any]:
+    """Those that the format's reader takes itself: its keyword-only arguments."""
+    parameters = {} if format.read is None else inspect.signature(format.read).parameters
+    return {name: p.default for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+
+
+def _checked_options(format: Format, path: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as plain values, or an error that says which one is unknown or of the wrong kind."""
+    known = reader_options(format)
+    hints = {**EVERY_FORMAT, **get_type_hints(format.read)}
+    given = {}
+    for name, value in options.items():
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {close[0]!r}? They" if close else "they"
+            raise FileFormatError(f"{format.title} files take no option {name!r}; {hint} take {', '.join(known)}.")
+        plain = value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+        problem = value_problem(plain, hints[name])
+        if problem:
+            raise FileFormatError(f"The option {name!r} for reading {path} {problem}.")
+        given[name] = plain
+    return given
+
+
+def _recorded(acquisition: Acquisition, path: Path, format: Format, given: Mapping[str, Any]) -> Acquisition:
+    """The acquisition, its provenance saying which file it was read from and with which options."""
+    steps = list(acquisition.provenance)
+    settings: dict[str, Any] = {"format": format.name}
+    if steps and steps[-1].name == "read" and steps[-1].settings.get("path") == str(path):
+        settings |= steps.pop().settings
+    settings["path"] = str(path.absolute())
+    if given:
+        settings["options"] = {name: str(v) if isinstance(v, Path) else v for name, v in given.items()}
+    return replace(acquisition, provenance=(*steps, Step("read", settings)))
+
+
+def _with_voxel_size(acquisition: Acquisition, voxel_size: Sequence[float]) -> Acquisition:
+    """Other voxel edges, the middle of the matrix staying where it was."""
+    if not all(math.isfinite(v) and v > 0 for v in voxel_size):
+        raise DataError(f"voxel_size must be three positive lengths in mm (x, y, z), got {list(voxel_size)}.")
+    middle = np.array([n // 2 for n in acquisition.shape], np.float64)
+    affine = np.array(acquisition.affine)
+    place = affine[:3, :3] @ middle + affine[:3, 3]
+    affine[:3, :3] *= np.asarray(voxel_size) / np.asarray(acquisition.voxel_size)
+    affine[:3, 3] = place - affine[:3, :3] @ middle
+    settings = {"given": list(voxel_size), "file": list(acquisition.voxel_size)}
+    return acquisition.evolve("voxel size", settings, voxel_size=tuple(voxel_size), affine=affine)

@@ -52,6 +52,22 @@ class Solver(ABC):
 
     name: ClassVar[str]
 
+    def check(self, acquisition: Acquisition, device: str = "cpu") -> None:  # noqa: B027 (most have nothing to refuse)
+        """Refuse what :meth:`__call__` would refuse later, as far as it can be known before any work.
+
+        Parameters
+        ----------
+        acquisition
+            The scan; only its size and geometry are looked at.
+        device
+            ``"cpu"`` or ``"cuda"``: where it will be solved.
+
+        Raises
+        ------
+        MRReconError, PriorError
+            If it would.
+        """
+
     @abstractmethod
     def __call__(self, acquisition: Acquisition, callback: Callback | None = None) -> Reconstruction:
         """Reconstruct `acquisition`.

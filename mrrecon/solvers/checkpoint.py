@@ -43,10 +43,12 @@ class Checkpoint:
         HDF5 file; written under a temporary name and renamed.
     fingerprint
         What the run is of, by name: a checkpoint of another one is refused.
+    keep
+        Leave the file of a finished run, for whoever removes it when the result is safe.
     """
 
-    def __init__(self, path: str | os.PathLike[str], fingerprint: Mapping[str, str]) -> None:
-        self.path, self.fingerprint = Path(path), dict(fingerprint)
+    def __init__(self, path: str | os.PathLike[str], fingerprint: Mapping[str, str], keep: bool = False) -> None:
+        self.path, self.fingerprint, self.keep = Path(path), dict(fingerprint), keep
         self._pending: tuple[int, Any, Mapping[str, Any], Sequence[Mapping[str, float]]] | None = None
         self._written = time.monotonic()
 
@@ -93,10 +95,10 @@ class Checkpoint:
             self._write()
 
     def close(self, finished: bool) -> None:
-        """Remove the file of a run that is finished, else write where it stopped."""
-        if finished:
+        """Remove the file of a run that is finished, unless it is kept, else write where it stopped."""
+        if finished and not self.keep:
             self.path.unlink(missing_ok=True)
-        elif self._pending is not None:
+        elif not finished and self._pending is not None:
             self._write()
 
     def _write(self) -> None:

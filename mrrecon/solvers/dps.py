@@ -47,6 +47,17 @@ class DPS(SinglePlaneSampler):
 
     name: ClassVar[str] = "dps"
 
+    def check_prior(self, prior: SlicedPrior, shape: tuple[int, int, int]) -> None:
+        """See :class:`~mrrecon.solvers.with_prior.PriorSolver`: it must be differentiable too.
+
+        Raises
+        ------
+        DataError
+            If it is not.
+        """
+        super().check_prior(prior, shape)
+        _require_derivative(prior, self.primary(prior), shape)
+
     def data_consistency(self, problem: Problem, prior: SlicedPrior) -> DataConsistency:
         """See :class:`~mrrecon.solvers.posterior.PosteriorSampler`.
 

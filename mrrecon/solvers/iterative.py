@@ -9,7 +9,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from mrrecon.acquisition import Acquisition
     from mrrecon.reconstruction import Reconstruction
 
-__all__ = ["Iteration", "IterativeSolver", "Outcome", "Start", "iterate"]
+__all__ = ["FINISHED", "Iteration", "IterativeSolver", "Outcome", "Start", "iterate"]
+
+FINISHED = ("converged", "max_iter")  # why a run stopped that there is nothing to go on with
 
 
 @dataclass(frozen=True)
@@ -40,16 +42,19 @@ class IterativeSolver(Solver):
         Most iterations to do.
     tolerance
         Residual to stop at; 0 for never.
+    time_budget
+        Seconds after which the result must be there, about: what there is by then.
 
     Raises
     ------
     ValueError
-        If the strength or the tolerance is negative, or there are no iterations.
+        If the strength or the tolerance is negative, the budget not positive, or there are no iterations.
     """
 
     lam: float | None = None
     max_iter: int = 100
     tolerance: float = 1e-3
+    time_budget: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.lam is not None and not self.lam >= 0:
@@ -58,6 +63,8 @@ class IterativeSolver(Solver):
             raise ValueError(f"max_iter must be at least 1, got {self.max_iter}.")
         if not self.tolerance >= 0:
             raise ValueError(f"tolerance must not be negative, got {self.tolerance}; 0 means to do all iterations.")
+        if self.time_budget is not None and not self.time_budget > 0:
+            raise ValueError(f"time_budget must be a positive number of seconds, got {self.time_budget}.")
 
     @abstractmethod
     def default_strength(self, problem: Problem) -> float:
@@ -78,8 +85,14 @@ class IterativeSolver(Solver):
         """
 
     def settings(self) -> dict[str, Any]:
-        """All settings, JSON-able, for the record."""
-        return asdict(self)
+        """All settings, JSON-able, for the record; a time budget where there is one."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        return values if self.time_budget is not None else {k: v for k, v in values.items() if k != "time_budget"}
+
+    @property
+    def paces_itself(self) -> bool:
+        """Whether the method plans its iterations so that it ends within the time budget by itself."""
+        return False
 
     @property
     def total(self) -> int:
@@ -92,6 +105,7 @@ class IterativeSolver(Solver):
         callback: Callback | None = None,
         initial: Any = None,
         checkpoint: str | os.PathLike[str] | None = None,
+        keep_checkpoint: bool = False,
     ) -> Reconstruction:
         """Reconstruct; see :class:`~mrrecon.solvers.base.Solver`.
 
@@ -105,8 +119,10 @@ class IterativeSolver(Solver):
             Volume ``(x, y, z)``, or a reconstruction, to start from (warm start).
         checkpoint
             File that keeps, once a minute and when it is stopped, how far the run is; if it is there, the run goes on
-            from it. It is removed at the end. Variational reconstruction with the proximal or the gradient optimiser
+            from it. It is removed at the end, unless `keep_checkpoint`. Variational reconstruction with the proximal or the gradient optimiser
             goes on exactly, samplers with the sample that was being drawn, other methods as from a warm start.
+        keep_checkpoint
+            Leave the checkpoint where it is, for the caller to remove when the result is safe.
 
         Raises
         ------
@@ -120,14 +136,20 @@ class IterativeSolver(Solver):
         began = time.perf_counter()
         problem = pose(acquisition, self.name)
         lam = self.default_strength(problem) if self.lam is None else self.lam
-        keeper = None if checkpoint is None else Checkpoint(checkpoint, problem.fingerprint(self.name, self.settings()))
+        keeper = None
+        if checkpoint is not None:
+            settings = {name: value for name, value in self.settings().items() if name != "time_budget"}
+            keeper = Checkpoint(checkpoint, problem.fingerprint(self.name, settings), keep_checkpoint)
         saved = None if keeper is None else keeper.load()
         if saved is None:
             start = Start(problem.start(initial), initial is not None)
         else:
             start = Start(problem.on_device(saved.image), True, saved.done, saved.carried)
         steps = self.iterations(problem, lam, start)
-        end = iterate(steps, start.image, self.total, self.tolerance, callback, problem.volume, keeper, saved)
+        until = None if self.time_budget is None or self.paces_itself else began + self.time_budget
+        end = iterate(
+            steps, start.image, self.total, self.tolerance, callback, problem.volume, keeper, saved, until=until
+        )
         settings = {
             **self.settings(),
             "lam": lam,
@@ -217,6 +239,7 @@ def iterate(
     to_volume: Callable[[Any], np.ndarray],
     keeper: Checkpoint | None = None,
     saved: Saved | None = None,
+    until: float | None = None,
 ) -> Outcome:
     """Run a method to its end: count, watch for convergence, report, and keep the best if it goes wrong.
 
@@ -242,11 +265,15 @@ def iterate(
         Keeps how far the run is.
     saved
         The run that this one goes on with.
+    until
+        Reading of :func:`time.perf_counter` to stop at; at the iteration whose end is nearest to it, the next one taken
+        to be as long as the last.
     """
     done, history = (0, []) if saved is None else (saved.done, [dict(entry) for entry in saved.history])
     image, stopped = start, "max_iter"
     extras: Callable[[], Mapping[str, np.ndarray]] = dict
-    began = time.perf_counter() - (history[-1]["seconds"] if history else 0.0)
+    now = time.perf_counter()
+    began = now - (history[-1]["seconds"] if history else 0.0)
     with _ctrl_c() as pressed:
         try:
             for number, step in zip(range(done + 1, total + 1), iterations, strict=False):
@@ -254,7 +281,8 @@ def iterate(
                 if not math.isfinite(step.residual):
                     stopped = f"numbers that are not finite in iteration {number}: kept the one before"
                     break
-                elapsed = time.perf_counter() - began
+                last, now = now, time.perf_counter()
+                elapsed = now - began
                 history.append({"iteration": number, "residual": step.residual, "seconds": elapsed, **step.more})
                 if keeper is not None and number < total:  # from the last there is nothing to go on with
                     keeper.offer(number, step, history)
@@ -265,6 +293,8 @@ def iterate(
                     stopped = "interrupted"
                 elif step.residual <= tolerance:
                     stopped = "converged"
+                elif until is not None and now + (now - last) / 2 > until and number < total:
+                    stopped = "time budget"
                 else:
                     continue
                 break
@@ -273,7 +303,7 @@ def iterate(
     if stopped == "interrupted" and history:
         history[-1]["interrupted"] = 1
     if keeper is not None:
-        keeper.close(finished=stopped in ("converged", "max_iter"))
+        keeper.close(finished=stopped in FINISHED)
     return Outcome(image, history, stopped, extras())
 
 

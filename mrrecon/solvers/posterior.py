@@ -145,6 +145,10 @@ class PosteriorSampler(PriorSolver):
     def data_consistency(self, problem: Problem, prior: SlicedPrior) -> DataConsistency:
         """Return what makes the estimates of one sample agree with the data; it may remember earlier steps."""
 
+    def check_prior(self, prior: SlicedPrior, shape: tuple[int, int, int]) -> None:
+        """See :class:`~mrrecon.solvers.with_prior.PriorSolver`: its levels must reach down from the first one."""
+        NoiseLadder.of(prior, self.max_iter, self.spacing, self._first_level())
+
     def steps(self, problem: Problem, prior: SlicedPrior, lam: float, start: Start) -> Iterator[Iteration]:
         """See :class:`~mrrecon.solvers.with_prior.PriorSolver`."""
         image = self._initial(problem, start)

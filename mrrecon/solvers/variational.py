@@ -64,7 +64,8 @@ class Variational(PriorSolver):
     time_limit
         Highest time T' of the random noise levels, as a share of the schedule; gradient and paper only.
     time_budget
-        Seconds after which the result must be there, about; the noise level falls accordingly faster.
+        Seconds after which the result must be there, about; of the proximal optimiser, the noise level falls accordingly
+        faster.
 
     References
     ----------
@@ -86,7 +87,6 @@ class Variational(PriorSolver):
     slices: int = 0
     mirror: bool = True
     time_limit: float = 0.4
-    time_budget: float | None = None
 
     name: ClassVar[str] = "variational"
 
@@ -101,8 +101,15 @@ class Variational(PriorSolver):
             raise ValueError(f"slices must not be negative, got {self.slices}; 0 means the optimiser's own number.")
         if not 0 < self.time_limit <= 1:
             raise ValueError(f"time_limit must be above 0 and at most 1, got {self.time_limit}.")
-        if self.time_budget is not None and not self.time_budget > 0:
-            raise ValueError(f"time_budget must be a positive number of seconds, got {self.time_budget}.")
+
+    @property
+    def paces_itself(self) -> bool:
+        """See :class:`~mrrecon.solvers.iterative.IterativeSolver`: the noise level falls as fast as it must."""
+        return self.optimizer == "proximal"
+
+    def settings(self) -> dict[str, Any]:
+        """See :class:`~mrrecon.solvers.iterative.IterativeSolver`; the budget, which levels depend on, always."""
+        return {**super().settings(), "time_budget": self.time_budget}
 
     def default_strength(self, problem: Problem) -> float:
         """See :class:`~mrrecon.solvers.iterative.IterativeSolver`."""

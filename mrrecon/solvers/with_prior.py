@@ -5,9 +5,9 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from mrrecon.solvers.influence import prior_influence
 from mrrecon.solvers.iterative import Iteration, IterativeSolver, Start
 from mrrecon.solvers.problem import Problem
 from mrrecon.solvers.sliced_prior import SlicedPrior, usable_planes
+
+if TYPE_CHECKING:
+    from mrrecon.acquisition import Acquisition
 
 __all__ = ["PriorSolver"]
 
@@ -50,10 +53,20 @@ class PriorSolver(IterativeSolver):
 
     def settings(self) -> dict[str, Any]:
         """See :class:`~mrrecon.solvers.iterative.IterativeSolver`; priors by their names."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values = super().settings()
         chosen = self.prior if isinstance(self.prior, (list, tuple)) else [self.prior]
         names = [prior if isinstance(prior, str) else prior.name for prior in chosen]
         return {**values, "prior": names[0] if len(names) == 1 else names}
+
+    def check(self, acquisition: Acquisition, device: str = "cpu") -> None:
+        """See :class:`~mrrecon.solvers.base.Solver`: the priors must be there, and some plane suit them."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # said when it is solved
+            planes = usable_planes(acquisition.shape, acquisition.voxel_size)
+            self.check_prior(SlicedPrior(self.prior, acquisition.voxel_size, planes, device), acquisition.shape)
+
+    def check_prior(self, prior: SlicedPrior, shape: tuple[int, int, int]) -> None:
+        """Refuse a prior that the method cannot use on volumes of a shape."""
 
     def iterations(self, problem: Problem, lam: float, start: Start) -> Iterator[Iteration]:
         """See :class:`~mrrecon.solvers.iterative.IterativeSolver`."""

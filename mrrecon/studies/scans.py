@@ -54,10 +54,10 @@ class Scans:
         from mrrecon.operators import make_mask
 
         sampling = self._study.sampling
-        y, z = scan.shape[1:]
-        side = sampling.side((y, z), run.acceleration)
+        plane = scan.phase_encodes
+        side = sampling.side(plane, run.acceleration)
         settings = {"calibration": side, "elliptical": sampling.elliptical, "seed": run.seed}
-        found = scan.undersample(make_mask(sampling.mask, (y, z), run.acceleration, **settings))
+        found = scan.undersample(make_mask(sampling.mask, plane, run.acceleration, **settings))
         if self._study.maps == "given":
             return found
         return found.calibrate(calibration=sampling.calibration)  # along the readout there may be more than `side`

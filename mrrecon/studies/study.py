@@ -61,7 +61,7 @@ class Sampling:
     Parameters
     ----------
     mask
-        Kind of mask.
+        Kind of mask; of a 2D scan, whole lines along the readout. Equispaced ones are for 2D scans only.
     calibration
         Side of the fully sampled centre, at most; maps are estimated from it.
     calibration_share
@@ -71,7 +71,7 @@ class Sampling:
         Leave the corners of k-space out.
     """
 
-    mask: Literal["poisson", "gaussian", "uniform"] = "poisson"
+    mask: Literal["poisson", "gaussian", "uniform", "equispaced"] = "poisson"
     calibration: int = 24
     calibration_share: float = 0.25
     elliptical: bool = False

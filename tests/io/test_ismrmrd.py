@@ -269,20 +269,23 @@ def test_accelerated_with_calibration_noise_and_repetitions(tmp_path, make):
 
 
 def test_a_header_with_the_wrong_centre_is_noticed(tmp_path, make):
-    """FFT order along a phase encoding is rolled; a centre anywhere else is an error, unless one insists."""
+    """The centre is moved from wherever the energy peaks, unless one insists."""
     shape = (16, 24, 20)
     images = make.phantom(shape, 2)
     kspace = make.fft(images, (1, 2, 3))
     xml = make.header(shape, (160, 240, 200), limits=full_limits(make, shape))
     rolled = np.fft.ifftshift(kspace, axes=(2, 3))
-    scan = mr.read(make.ismrmrd(tmp_path / "fft.h5", xml, lines_3d(make, rolled)))
+    with pytest.warns(UserWarning, match="index 0 of 24 along y, 0 of 20 along z; it is moved"):
+        scan = mr.read(make.ismrmrd(tmp_path / "fft.h5", xml, lines_3d(make, rolled)))
     np.testing.assert_allclose(make.ifft(scan.kspace, (2, 3)), images, atol=2e-6)
     off = make.ismrmrd(tmp_path / "off.h5", xml, lines_3d(make, np.roll(kspace, 6, axis=2)))
-    with pytest.raises(DataError, match="along y peaks at index 18 of 24, expected 12"):
-        mr.read(off)
-    np.testing.assert_allclose(
-        make.fft(mr.read(off, recentre=False).kspace, (1,)), np.roll(kspace, 6, axis=2), atol=2e-6
-    )
+    with pytest.warns(UserWarning, match="index 18 of 24 along y; it is moved"):
+        scan = mr.read(off)
+    np.testing.assert_allclose(make.ifft(scan.kspace, (2, 3)), images, atol=2e-6)
+    for options in ({"recentre": False}, {"center": "keep"}):
+        np.testing.assert_allclose(
+            make.fft(mr.read(off, **options).kspace, (1,)), np.roll(kspace, 6, axis=2), atol=2e-6
+        )
 
 
 @pytest.mark.parametrize(("axis", "name"), [(1, "x"), (2, "y"), (3, "z")])

@@ -53,10 +53,48 @@ def test_anatomy_in_any_orientation(tmp_path, rng):
         np.testing.assert_allclose(got, affine)
 
 
+@pytest.mark.parametrize(("unit", "per_millimetre"), [("meter", 1e-3), ("mm", 1), ("micron", 1e3), ("unknown", 1)])
+def test_anatomy_lengths_are_millimetres_whatever_the_unit(tmp_path, rng, unit, per_millimetre, recwarn):
+    affine = np.diag([0.8, 1.5, 1.0, 1.0])
+    affine[:3, 3] = [-5, 40, 3]
+    stored = affine.copy()
+    stored[:3] *= per_millimetre
+    image = nibabel.Nifti1Image(rng.random((5, 6, 7)).astype(np.float32), stored)
+    image.header.set_xyzt_units(unit)
+    nibabel.save(image, tmp_path / "a.nii")
+    _, voxel, got = io.read_volume(tmp_path / "a.nii")
+    np.testing.assert_allclose(voxel, [0.8, 1.5, 1.0], rtol=1e-6)
+    np.testing.assert_allclose(got, affine, rtol=1e-6)
+    assert not recwarn
+
+
+@pytest.mark.parametrize(
+    ("unit", "edge", "said"),
+    [("unknown", 0.001, "no unit"), ("unknown", 1000, "no unit"), ("meter", 1, "metres, which makes voxels of 1e")],
+)
+def test_anatomy_of_doubtful_unit_is_noted(tmp_path, rng, unit, edge, said):
+    image = nibabel.Nifti1Image(rng.random((5, 6, 7)).astype(np.float32), np.diag([edge, edge, edge, 1]))
+    image.header.set_xyzt_units(unit)
+    nibabel.save(image, tmp_path / "a.nii")
+    with pytest.warns(UserWarning, match=said):
+        io.read_volume(tmp_path / "a.nii")
+
+
+def test_complex_anatomy_keeps_its_phase(tmp_path, rng):
+    data = (rng.random((5, 6, 7)) + 1j * rng.random((5, 6, 7))).astype(np.complex64)
+    original = nibabel.Nifti1Image(data, np.diag([2.0, 1.5, 1.0, 1.0]))
+    start, turn = (nibabel.orientations.axcodes2ornt(codes) for codes in ("RAS", "PIR"))
+    nibabel.save(original.as_reoriented(nibabel.orientations.ornt_transform(start, turn)), tmp_path / "c.nii.gz")
+    volume, voxel, _ = io.read_volume(tmp_path / "c.nii.gz")
+    np.testing.assert_array_equal(volume, data)
+    assert volume.dtype == np.complex64 and voxel == (2.0, 1.5, 1.0)
+
+
 def test_anatomy_refused(tmp_path):
     path = tmp_path / "a.nii.gz"
     cases = [
-        (np.ones((4, 4, 4, 3)) * np.arange(3), FileFormatError, "one 3D volume"),
+        (np.ones((4, 4, 4, 3)) * np.arange(3), FileFormatError, "has 4 axes, .* one 3D volume: select one"),
+        (np.ones((4, 4)), FileFormatError, "has 2 axes, .* one 3D volume: stack"),
         (np.ones((4, 4, 1)), FileFormatError, "at least two voxels"),
         (np.zeros((4, 4, 4)), DataError, "everywhere"),
         (np.full((4, 4, 4), np.nan), DataError, "64 NaN or Inf"),

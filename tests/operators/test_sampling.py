@@ -18,11 +18,14 @@ from mrrecon.operators.sampling import (
     acceleration,
     acceleration_in_ellipse,
     calibration_side,
+    equispaced,
     gaussian,
     make_mask,
     poisson,
     uniform,
 )
+
+PLANE_KINDS = tuple(kind for kind in MASK_KINDS if kind != "equispaced")  # those that need not be lines
 
 # The cases of METHODS.md A: those on which sigpy.mri.poisson never ends or leaves zero frequency out.
 HARD = [
@@ -53,7 +56,7 @@ def block_is_sampled(mask, edges):
     ].all()
 
 
-@pytest.mark.parametrize("kind", MASK_KINDS)
+@pytest.mark.parametrize("kind", PLANE_KINDS)
 @pytest.mark.parametrize(("shape", "accel"), HARD)
 def test_reaches_the_acceleration_where_others_fail(kind, shape, accel):
     mask = make_mask(kind, shape, accel, calibration=0)
@@ -65,7 +68,7 @@ def test_reaches_the_acceleration_where_others_fail(kind, shape, accel):
 
 @settings(max_examples=150, deadline=None)
 @given(
-    kind=st.sampled_from(MASK_KINDS),
+    kind=st.sampled_from(PLANE_KINDS),
     shape=st.tuples(st.integers(1, 130), st.integers(1, 130)),
     accel=st.floats(1, 48),
     calibration=st.one_of(st.integers(0, 32), st.tuples(st.integers(0, 20), st.integers(0, 20))),
@@ -143,7 +146,7 @@ def test_impossible_requests_say_what_is_possible(arguments, message):
 
 
 def test_unknown_kind_and_width_and_empty_mask():
-    with pytest.raises(MaskError, match="choose one of poisson, gaussian, uniform"):
+    with pytest.raises(MaskError, match="choose one of poisson, gaussian, uniform, equispaced"):
         make_mask("spiral", (64, 64), 4)
     with pytest.raises(MaskError, match="width"):
         gaussian((64, 64), 4, width=0)
@@ -171,6 +174,7 @@ GOLDEN = [
     ("gaussian", (292, 290), 12, {}, "85311830834d6092"),
     ("gaussian", (64, 81), 3, {"calibration": 0, "width": 0.3, "seed": 9}, "e297554778549997"),
     ("uniform", (218, 170), 5, {"elliptical": True}, "2e867315b89c0ccb"),
+    ("equispaced", (1, 368), 4, {"seed": 7}, "596914492710ca51"),
 ]
 
 
@@ -181,8 +185,45 @@ def test_masks_are_the_same_on_every_machine(kind, shape, accel, settings, expec
 
 @pytest.mark.parametrize("kind", MASK_KINDS)
 def test_seed_decides(kind):
-    assert (make_mask(kind, (64, 80), 4, seed=3) == make_mask(kind, (64, 80), 4, seed=3)).all()
-    assert (make_mask(kind, (64, 80), 4, seed=3) != make_mask(kind, (64, 80), 4, seed=4)).any()
+    shape = (1, 512) if kind == "equispaced" else (64, 80)
+    assert (make_mask(kind, shape, 4, seed=3) == make_mask(kind, shape, 4, seed=3)).all()
+    assert (make_mask(kind, shape, 4, seed=3) != make_mask(kind, shape, 4, seed=4)).any()
+
+
+@pytest.mark.parametrize("kind", MASK_KINDS)
+@settings(max_examples=40, deadline=None)
+@given(
+    n=st.integers(1, 400),
+    accel=st.floats(1, 16),
+    calibration=st.integers(0, 30),
+    down=st.booleans(),
+    seed=st.integers(0, 2**32),
+)
+def test_lines_meet_every_request_within_one_percent_or_say_why_not(kind, n, accel, calibration, down, seed):
+    shape = (n, 1) if down else (1, n)
+    edge = min(calibration, n)
+    try:
+        mask = make_mask(kind, shape, accel, calibration=calibration, seed=seed)
+    except MaskError as error:
+        assert (abs(n / np.arange(max(edge, 1), n + 1) / accel - 1) > 0.01).all() and "possible" in str(error)
+        return
+    assert mask.shape == shape and acceleration(mask) == pytest.approx(accel, rel=0.01)
+    assert mask.ravel()[n // 2 - edge // 2 : n // 2 - edge // 2 + edge].all() and mask.ravel()[n // 2]
+
+
+@pytest.mark.parametrize(("n", "accel", "calibration"), [(368, 4, 29), (256, 2, 24), (320, 8, 1), (100, 4, 7)])
+def test_equispaced_lines_are_equally_spaced_on_both_sides_of_the_block(n, accel, calibration):
+    lines = equispaced((1, n), accel, calibration=calibration, seed=2)[0]
+    assert lines.sum() == round(n / accel)
+    spacing = (n - calibration) / (lines.sum() - calibration)
+    start = n // 2 - calibration // 2
+    for side in (np.flatnonzero(lines[:start]), np.flatnonzero(lines[start + calibration :])):
+        assert len(side) > 2 and set(np.diff(side)) <= {math.floor(spacing), math.ceil(spacing)}
+
+
+def test_equispaced_masks_of_a_plane_are_refused():
+    with pytest.raises(MaskError, match=r"make one of shape \(1, 80\) or \(64, 1\)"):
+        equispaced((64, 80), 4)
 
 
 def radius_from_block(shape, edges):
