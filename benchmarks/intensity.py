@@ -1,8 +1,8 @@
 """Mean intensities against the truth: balls in air, and the decay over five echoes, for every method, R and SNR.
 
-Each cell is the bias of the mean intensity inside a uniform ball (per cent) with the standard error over the seeds, with
-true maps and known noise, and, for the peer, of BART's L1-wavelet at the strength that is nearest to the truth. Goal:
-1 % or less at SNR 10 and more, R = 1 to 4, whatever the share of the ball in the field of view.
+Each cell is the bias of the mean intensity inside a uniform ball (per cent) with the standard error over the seeds,
+with true maps and known noise, and, for the peer, of BART's L1-wavelet at the strength that is nearest to the truth.
+Goal: 1 % or less at SNR 10 and more, R = 1 to 4, whatever the share of the ball in the field of view.
 
 python benchmarks/intensity.py             # half an hour on two cores
 python benchmarks/intensity.py --small     # seconds, written to intensity_small.json
@@ -52,9 +52,7 @@ def measured(image: np.ndarray, snr: float, acceleration: float, seed: int) -> A
     noise = np.random.default_rng(seed).standard_normal((2, *clean.kspace.shape)) / snr
     kspace = (fft(maps * image, axes=(1, 2, 3)) + noise[0] + 1j * noise[1]) * clean.mask
     covariance = 2 / snr**2 * np.eye(8)
-    return replace(
-        clean, kspace=kspace.astype(np.complex64), maps=maps, noise_covariance=covariance, reference=image
-    )
+    return replace(clean, kspace=kspace.astype(np.complex64), maps=maps, noise_covariance=covariance, reference=image)
 
 
 def bart(scan: Acquisition, inside: np.ndarray) -> float:
@@ -89,7 +87,9 @@ def biases(side: int, radius: float, snr: float, acceleration: float, seeds: int
         "snr": snr,
         "acceleration": acceleration,
         "bias_percent": {name: round(100 * (float(np.mean(m)) - 1), 2) for name, m in means.items()},
-        "standard_error": {name: round(100 * float(np.std(m)) / max(1, seeds - 1) ** 0.5, 2) for name, m in means.items()},
+        "standard_error": {
+            name: round(100 * float(np.std(m)) / max(1, seeds - 1) ** 0.5, 2) for name, m in means.items()
+        },
     }
 
 
