@@ -81,7 +81,8 @@ def test_settings_files_that_are_none(tmp_path, capsys):
     (tmp_path / "list.yaml").write_text("[1, 2]")
     assert "has no settings" in says(capsys, "recon", "--config", tmp_path / "list.yaml")
     (tmp_path / "odd.yaml").write_text("acel: 3\n")
-    assert "acel" in says(capsys, "recon", "s.h5", "-o", "v.h5", "--config", tmp_path / "odd.yaml")
+    said = says(capsys, "recon", "s.h5", "-o", "v.h5", "--config", tmp_path / "odd.yaml")
+    assert "no setting 'acel'" in said and "did you mean 'accel'?" in said
 
 
 def test_the_voxel_size_has_one_name(capsys):
