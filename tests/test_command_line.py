@@ -136,6 +136,32 @@ def test_every_iterative_method_keeps_to_the_time_budget(method, monkeypatch):
     assert np.isfinite(result.volume).all()
 
 
+def test_what_is_spent_before_the_first_iteration_is_of_the_budget(monkeypatch):
+    """Loading takes 0.6 s of a clock that only loading and denoising move: of a budget of a second, 0.4 s are left."""
+    from mrrecon.priors import WaveletPrior
+    from mrrecon.solvers import variational
+
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    pose, denoised = mr.solvers.iterative.pose, variational.denoised
+
+    def slow(seconds, call):
+        def slowed(*given):
+            now[0] += seconds
+            return call(*given)
+
+        return slowed
+
+    monkeypatch.setattr(mr.solvers.iterative, "pose", slow(0.6, pose))
+    monkeypatch.setattr(variational, "denoised", slow(0.1, denoised))
+    result = solvers.Variational(prior=WaveletPrior(), max_iter=60, time_budget=1.0)(make_scan())
+    assert 3 <= len(result.history) <= 5 and now[0] == pytest.approx(1.0, abs=0.11)
+    assert result.settings["stopped"] == "max_iter"
+    full = solvers.Variational(prior=WaveletPrior(), max_iter=4)(make_scan())
+    assert result.history[-1]["level"] == pytest.approx(full.history[-1]["level"])
+
+
 def test_a_budget_that_is_enough_changes_nothing():
     scan = make_scan()
     a, b = (solvers.CGSense(time_budget=budget)(scan) for budget in (None, 1e6))
