@@ -379,6 +379,10 @@ class Acquisition:
         """Estimate sensitivity maps by ESPIRiT; see :func:`mrrecon.preparation.calibrate`."""
         return preparation.calibrate(self, **settings)
 
+    def with_maps(self, maps: Any, source: str = "given") -> Acquisition:
+        """Take these coil maps; see :func:`mrrecon.preparation.with_maps`."""
+        return preparation.with_maps(self, maps, source)
+
     def select_coils(self, keep: Sequence[int]) -> Acquisition:
         """Keep the coils of these indices; see :func:`mrrecon.preparation.select_coils`."""
         return preparation.select_coils(self, keep)

@@ -15,6 +15,8 @@ _HOME: dict[str, str] = {
     "central_samples": "calibration_block",
     "sampled_block": "calibration_block",
     "kspace_centre": "centre",
+    "MapCoverage": "coverage",
+    "map_coverage": "coverage",
     "espirit": "calibration",
     "CartesianEncoding": "encoding",
     "fft": "fourier",

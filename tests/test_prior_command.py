@@ -125,6 +125,16 @@ def test_the_seed_decides_the_numbers(folder, tmp_path):
     assert a == b != c
 
 
+def test_what_a_prior_was_trained_on_is_no_measure_of_it(folder, tmp_path, capsys):
+    two = tmp_path / "two.nii.gz"
+    two.write_bytes((folder / "head.nii.gz").read_bytes())
+    words = ["prior", "evaluate", folder / "tiny", "--voxels", 2, "--times", 50, "--slices", 1, "--data"]
+    for data, said in (([folder / "head.nii.gz"], False), ([folder / "head.nii.gz", two], True)):
+        assert main([str(w) for w in [*words, *data]]) == 0
+        note = "mrrecon: note: The prior tiny was trained on two (or the same subject): its numbers are too good"
+        assert (note in capsys.readouterr().err) is said
+
+
 def test_pictures_and_samples(folder, tmp_path, capsys):
     pictures, samples = tmp_path / "pictures.png", tmp_path / "samples.png"
     words = [folder / "tiny", "--baselines", "wavelet", "--pictures", pictures, "--samples", samples, "--steps", 2]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -157,6 +159,7 @@ def prior_evaluate(
     without = [method for method in without if method.name not in priors]
     methods = [*(evaluation.of_prior(prior, name) for name, (prior, _) in priors.items()), *without]
     sources = _sources(data)
+    _warn_of_training_data([prior for prior, _ in priors.values()], sources)
     cases = evaluation.validation_slices(_volumes(sources), voxel_size, slices, seed)
     total = len(methods) * len(levels) * len({case.voxel_size for case in cases})
     report, close = _bar(total)
@@ -234,6 +237,23 @@ def _volumes(sources: list[Path]) -> Any:
     from mrrecon.training.volumes import read_volumes
 
     return read_volumes(sources)
+
+
+def _warn_of_training_data(priors: list[Any], sources: list[Path]) -> None:
+    """Say which priors were trained on which of the files, or on the same subjects, as far as their records tell."""
+    from mrrecon.training.assembly import subject_label
+    from mrrecon.training.custody import Custody, Seen
+
+    given = tuple(Seen(path.name.partition(".")[0], subject_label(path.name)) for path in sources)
+    for prior in priors:
+        found = Custody.from_dict(getattr(prior, "training", {}).get("data", {}))
+        known = replace(found, validation=given).not_held_out
+        if known:
+            warnings.warn(
+                f"The prior {prior.name} was trained on {', '.join(known)} (or the same subject): its numbers are too "
+                "good; give other --data.",
+                stacklevel=2,
+            )
 
 
 def _draw(prior: Any, matrix: tuple[int, ...], edge: float, seed: int, steps: int) -> Any:

@@ -118,7 +118,7 @@ def recon(
     scan = scan.evolve("reference", {"file": reference}, reference=io.read_reference(reference)) if reference else scan
     comparable = _comparable(scan, required=reference is not None)
     if maps is not None:
-        scan = scan.evolve("maps from file", {"file": maps}, maps=io.read_maps(maps))
+        scan = scan.with_maps(io.read_maps(maps), maps)
     checkpoint = _checkpoint(output[0], resume) if isinstance(solver, IterativeSolver) else None
     copies = 4 if scan.maps is None else 3  # k-space twice, maps, and the result of a step
     io.require_memory(copies * 8 * math.prod(scan.kspace.shape), f"Reconstructing {file}")

@@ -26,6 +26,7 @@ NAMES = {"x": "x", "y": "y", "z": "z", "c": "coils"}
 FEWER_COILS = 1.5  # times as many samples an axis has at least, beside which another can only be that of the coils
 MANY_COILS = 64  # more that look like k-space are no coils
 WRAPPED, WRAPPED_CENTRED = 0.2, 0.02  # energy in the middle: in FFT order, and where nothing else speaks for a shift
+WRAPPED_TOO = 0.9  # where another axis is
 
 
 @dataclass(frozen=True)
@@ -333,10 +334,10 @@ def _shifted(layout: Layout, roll: tuple[bool, bool, bool], lines: Lines, inside
     block = np.asarray(_take(lines.stored, index)).astype(np.complex128)
     present = tuple(axis for axis in layout.order if axis is not None)
     block = block.transpose(present)[tuple(None if axis is None else slice(None) for axis in layout.order)]
-    found = calibration_region((block != 0).any(axis=(0, 1)))
-    if not np.isfinite(block).all() or min(found) < 1:
+    widths = calibration_region((block != 0).any(axis=(0, 1)))
+    if not np.isfinite(block).all() or min(widths) < 1:
         return (False, False, False)
-    for axis, width in zip((2, 3), found, strict=True):
+    for axis, width in zip((2, 3), widths, strict=True):
         n = block.shape[axis]
         block = np.take(block, np.arange(n // 2 - width // 2, n // 2 - width // 2 + width), axis)
     axes = (2, 3) if layout.hybrid else (1, 2, 3)
@@ -345,12 +346,13 @@ def _shifted(layout: Layout, roll: tuple[bool, bool, bool], lines: Lines, inside
         block = block * taper.reshape([-1 if a == axis else 1 for a in range(4)])
     image = np.fft.fftshift(np.fft.ifftn(np.fft.ifftshift(block, axes=axes), axes=axes), axes=axes)
     power = energy_of(image).sum(axis=0)
-    result = []
-    for axis, (letter, rolled) in enumerate(zip("xyz", roll, strict=True)):
-        profile = power.sum(axis=tuple(a for a in range(3) if a != axis))
-        contrast = WRAPPED if rolled else WRAPPED_CENTRED
-        result.append(letter in inside and profile.size >= 2 * SHORT and is_wrapped(profile, contrast))
-    return (result[0], result[1], result[2])
+    profiles = [power.sum(axis=tuple(a for a in range(3) if a != axis)) for axis in range(3)]
+    told = [letter in inside and profile.size >= 2 * SHORT for letter, profile in zip("xyz", profiles, strict=True)]
+    contrasts = [WRAPPED if rolled else WRAPPED_CENTRED for rolled in roll]
+    found = [t and is_wrapped(p, c) for t, p, c in zip(told, profiles, contrasts, strict=True)]
+    if any(found):  # whoever left out one shift left out all
+        found = [t and is_wrapped(p, WRAPPED_TOO) for t, p in zip(told, profiles, strict=True)]
+    return (found[0], found[1], found[2])
 
 
 def _take(stored: Any, index: Sequence[Any]) -> np.ndarray:

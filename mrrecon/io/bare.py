@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -26,6 +26,7 @@ def bare_acquisition(
     voxel_size: tuple[float, float, float],
     axes: str | None,
     hybrid: bool | None,
+    readout: Literal["x", "y", "z"],
     recentre: bool,
 ) -> Acquisition:
     """Make an acquisition of a flat file of numbers.
@@ -38,11 +39,13 @@ def bare_acquisition(
         A letter for each stored axis, as the format has them; see :class:`mrrecon.io.axes.Layout`.
     format_name
         For the provenance.
-    mask, voxel_size, axes, hybrid, recentre
+    mask, voxel_size, axes, hybrid, readout, recentre
         Options of the readers.
     """
     path = source.path
     stored = np.memmap(path, np.dtype(source.source_dtype), "r", source.offset, source.source_shape, source.order)
+    if readout != "x":
+        hybrid = True if hybrid is None else hybrid  # x counts slices
     layout = find_layout(stored, expected, path, axes=axes, hybrid=hybrid, recentre=recentre)
     shape = layout.shape(stored.shape)
     raw = replace(source, shape=shape, axes=layout.order)
@@ -53,9 +56,9 @@ def bare_acquisition(
     for axis, roll in enumerate(layout.roll):
         if roll:
             taken = np.roll(taken, shape[1 + axis] // 2, axis)
-    pattern = sampling_pattern(taken, path, hybrid=layout.hybrid)
+    pattern = sampling_pattern(taken, path, hybrid=layout.hybrid, readout=readout)
     if mask is not None:
-        pattern = read_fitting_mask(mask, pattern, shape[1:])
+        pattern = read_fitting_mask(mask, pattern, shape[1:], readout)
     arranged = mask is not None or any(layout.roll) or any(layout.chop)
     kspace = ArrangedArray(path, shape, raw, layout.roll, layout.chop, pattern) if arranged else raw
     first: Domain = "image" if layout.hybrid else "kspace"
@@ -73,5 +76,6 @@ def bare_acquisition(
         mask=pattern,
         voxel_size=voxel_size,
         domains=(first, "kspace", "kspace"),
+        readout=readout,
         provenance=(Step("read", settings),),
     )

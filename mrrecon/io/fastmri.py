@@ -69,6 +69,7 @@ def read(
     slices: tuple[int, int] | None = None,
     axes: str | None = None,
     hybrid: bool | None = None,
+    readout: Literal["x", "y", "z"] | None = None,
     remove_oversampling: bool = True,
     recentre: bool = True,
 ) -> Acquisition:
@@ -89,6 +90,8 @@ def read(
         default "xcyz" or "xyz" unless the header or the samples show another order.
     hybrid
         Whether x is in the image domain, as slices are; by default found on the samples.
+    readout
+        Axis that was read out: "y" of 2D slices, "x" of a hybrid 3D scan; by default as the sampling has it.
     remove_oversampling
         Crop the readout to the reconstructed field of view, if the header says that it is oversampled.
     recentre
@@ -118,7 +121,8 @@ def read(
         first, stop = _range(slices, stored[1], layout, path)
         found, complete = _found(data, layout, stored, first, stop, path)
         two_dimensional = layout.hybrid and layout.axes in ("xcyz", "xyz", "cxyz", "cyz") and _is_lines(found)
-        readout: Literal["x", "y", "z"] = _readout(found, path) if two_dimensional else "x"
+        if readout is None:
+            readout = _readout(found, path) if two_dimensional else "x"
         pattern = found
         named = _mask_of_file(file, path, height, width) if mask is None and "mask" in file else None
         limits = _limits(header, width) if readout == "y" and not any(layout.roll) else None

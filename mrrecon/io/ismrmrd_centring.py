@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mrrecon.io.centring import is_wrapped
-from mrrecon.io.ismrmrd_lines import Layout
+from mrrecon.io.ismrmrd_lines import Layout, Source
 from mrrecon.operators.fourier import ifft
 
 __all__ = ["mention_wrapped"]
 
 
-def mention_wrapped(table: Any, layout: Layout, path: Path) -> None:
+def mention_wrapped(source: Source, layout: Layout, path: Path) -> None:
     """Warn of an object that seems to wrap around the field of view, on two planes of k-space (one for 2D).
 
     It is only mentioned, since it may be two objects: the reader's option ``wrapped`` undoes it.
@@ -27,7 +26,7 @@ def mention_wrapped(table: Any, layout: Layout, path: Path) -> None:
     wrapped = ""
     readout = "x" if layout.volumetric else "y"
     for axis, along, across, n in pairs:
-        power = _energy(ifft(_plane(table, layout, along, across, n), axes=(0, 2)))
+        power = _energy(ifft(_plane(source, layout, along, across, n), axes=(0, 2)))
         for name, profile in ((axis, power.sum(axis=1)), (readout, power.sum(axis=0))):
             if name not in layout.wrapped + wrapped and is_wrapped(profile):
                 wrapped += name
@@ -35,7 +34,7 @@ def mention_wrapped(table: Any, layout: Layout, path: Path) -> None:
         warnings.warn(
             f"{path}: the object seems to wrap around the field of view along {' and '.join(wrapped)}; "
             f"if the image shows it, read with wrapped={wrapped!r}.",
-            stacklevel=4,
+            stacklevel=5,
         )
 
 
@@ -44,7 +43,7 @@ def _energy(lines: np.ndarray) -> np.ndarray:
     return (np.abs(lines) ** 2).sum(axis=1)
 
 
-def _plane(table: Any, layout: Layout, along: str, across: str, n: int) -> np.ndarray:
+def _plane(source: Source, layout: Layout, along: str, across: str, n: int) -> np.ndarray:
     """Readouts of the central position of `across`, ``(n, coils, readout)``, zero where unsampled."""
     position, other = getattr(layout, along), getattr(layout, across)
     values = np.unique(other)
@@ -54,13 +53,11 @@ def _plane(table: Any, layout: Layout, along: str, across: str, n: int) -> np.nd
     _, unique = np.unique(position[chosen], return_index=True)
     chosen = chosen[unique]
     plane = np.zeros((n, layout.coils, layout.readout), np.complex64)
-    for index in chosen:
-        line = np.asarray(table.fields("data")[int(layout.rows[index])], np.float32)
-        if line.size != 2 * layout.coils * layout.samples:
-            continue  # damaged; reading the k-space says so
-        samples = line.view(np.complex64).reshape(layout.coils, layout.samples)
-        samples = samples[:, ::-1] if layout.reversed_rows[index] else samples
-        used = samples[:, layout.skip : layout.skip + layout.used]
-        plane[position[index], :, layout.start : layout.start + layout.used] = used
+    rows = layout.rows[chosen]
+    ordered = np.argsort(rows)
+    chosen = chosen[ordered]
+    lines = layout.straight(source.lines(rows[ordered]), chosen)
+    used = lines[:, :, layout.skip : layout.skip + layout.used]
+    plane[position[chosen], :, layout.start : layout.start + layout.used] = used
     signs = layout.plane_signs[:, 0] if along == "first" else layout.plane_signs[0]
     return plane * (signs * signs[n // 2])[:, None, None] * layout.readout_signs

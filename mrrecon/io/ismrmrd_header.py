@@ -69,7 +69,31 @@ class Limit:
 
 @dataclass(frozen=True)
 class Header:
-    """What the toolkit uses of an ISMRMRD header; lengths in mm, axes (x = readout, y, z)."""
+    """What the toolkit uses of an ISMRMRD header; lengths in mm, axes (x = readout, y, z).
+
+    Parameters
+    ----------
+    encoded_matrix, encoded_fov, recon_matrix, recon_fov
+        Sizes and fields of view; voxels of 1 mm where `fov_known` is False.
+    limits
+        By the names of the standard, ``kspace_encoding_step_1`` and ``_2``.
+    trajectory
+        ``"cartesian"`` or ``"epi"``, else the readouts cannot be sorted.
+    relative_noise_bandwidth
+        Of the receiver.
+    protocol
+        Name of the protocol.
+    vendor
+        System vendor as the file spells it. With Siemens data the axes of the image run against ``read_dir`` and
+        ``phase_dir``.
+    calibration_mode
+        Of parallel imaging, in the standard's words: ``"separate"``, ``"embedded"`` ..., or nothing.
+    fov_known
+        Whether the file states the field of view.
+    resampling
+        For readouts sampled on the gradient's ramps: matrix ``(samples, samples)`` that takes the samples of a
+        readout (in the order of a forward one) to equal steps of k-space; the sorter applies it to every line.
+    """
 
     encoded_matrix: tuple[int, int, int]
     encoded_fov: tuple[float, float, float]
@@ -79,6 +103,10 @@ class Header:
     trajectory: str
     relative_noise_bandwidth: float
     protocol: str
+    vendor: str = ""
+    calibration_mode: str = ""
+    fov_known: bool = True
+    resampling: np.ndarray | None = None
 
     @property
     def oversampled_fov(self) -> float:

@@ -1,10 +1,10 @@
-"""Sorting ISMRMRD readouts onto the Cartesian grid, in batches, as an array on disk."""
+"""Sorting readouts onto the Cartesian grid, in batches, as an array on disk; a source says where they come from."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 
@@ -14,9 +14,32 @@ from mrrecon.io.ismrmrd_header import FLAGS, Header
 from mrrecon.io.lazy import FileArray
 from mrrecon.operators.fourier import fft, ifft
 
-__all__ = ["Layout", "LinesArray", "noise_covariance", "plan_layout", "read_samples"]
+__all__ = ["Layout", "LinesArray", "Source", "noise_covariance", "plan_layout", "read_samples"]
 
 _BATCH_BYTES = 64 * 2**20
+
+
+class Source(Protocol):
+    """Where the samples of readouts come from; picklable, opens its file for each call and closes it again."""
+
+    @property
+    def path(self) -> Path:
+        """The file, for messages and to notice when it is replaced."""
+
+    def lines(self, rows: np.ndarray) -> np.ndarray:
+        """Samples of some readouts as acquired, ``(rows, coils, samples)``, ``complex64``, the caller's to change.
+
+        Parameters
+        ----------
+        rows
+            Indices into the table of readout headers that belongs to this source, increasing. All of them have
+            the same ``active_channels`` and ``number_of_samples``.
+
+        Raises
+        ------
+        FileFormatError
+            If the file does not hold what the headers of these readouts state.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +67,8 @@ class Layout:
         Samples of each readout in the file.
     wrapped
         Axes of the result along which the samples carry (-1)^k, which is to be undone.
+    resampling
+        Matrix ``(samples, samples)`` from ramp samples to equal steps, or ``None``.
     """
 
     rows: np.ndarray
@@ -60,6 +85,7 @@ class Layout:
     averages: float
     samples: int
     wrapped: str = ""
+    resampling: np.ndarray | None = None
 
     @property
     def coils(self) -> int:
@@ -108,6 +134,12 @@ class Layout:
         if not (columns == columns[:1]).all():
             raise FileFormatError("The slices of this 2D scan are sampled differently; read them one by one.")
         return self._readout_mask()[:, None] & columns[0]
+
+    def straight(self, lines: np.ndarray, part: np.ndarray) -> np.ndarray:
+        """Readouts of the rows `part`, ``(rows, coils, samples)``, as if all were acquired forwards at equal steps."""
+        backwards = self.reversed_rows[part]
+        lines[backwards] = lines[backwards, :, ::-1]
+        return lines if self.resampling is None else lines @ self.resampling.T
 
     def slice_positions(self, heads: np.ndarray) -> np.ndarray:
         """Centre of each slice of a 2D scan, ``(slices, 3)``, mm."""
@@ -193,6 +225,7 @@ def plan_layout(
         shape=shape,
         averages=float(keep.sum() / len(np.unique(spot[keep]))),
         samples=samples,
+        resampling=header.resampling,
     )
 
 
@@ -214,15 +247,10 @@ def _positions(chosen: np.ndarray, header: Header, step: int, path: Path) -> np.
     return position
 
 
-def read_samples(table: Any, heads: np.ndarray, rows: np.ndarray, coils: int, path: Path) -> list[np.ndarray]:
-    """Samples of some readouts, each ``(coils, samples)``, those of other sizes left out."""
-    found = []
-    for row in rows:
-        n = int(heads["number_of_samples"][row])
-        data = table.fields("data")[int(row)]
-        if int(heads["active_channels"][row]) == coils and np.size(data) == 2 * coils * n and n:
-            found.append(np.asarray(data, np.float32).view(np.complex64).reshape(coils, n))
-    return found
+def read_samples(source: Source, heads: np.ndarray, rows: np.ndarray, coils: int) -> list[np.ndarray]:
+    """Samples of some readouts, each ``(coils, samples)``, those with another number of coils left out."""
+    there = (heads["active_channels"][rows] == coils) & (heads["number_of_samples"][rows] > 0)
+    return [source.lines(np.array([row]))[0] for row in rows[there]]
 
 
 def noise_covariance(
@@ -252,12 +280,10 @@ class LinesArray(FileArray):
     readout, but only one batch of them and the slab are in memory at a time.
     """
 
-    table: str
+    source: Source
     layout: Layout
 
     def _planes(self, coils: slice, xs: slice) -> np.ndarray:
-        import h5py
-
         plan = self.layout
         n_coils, n_x = coils.stop - coils.start, xs.stop - xs.start
         n_y, n_z = self.shape[2:]
@@ -270,45 +296,25 @@ class LinesArray(FileArray):
             grid = np.zeros((n_x, n_z, n_coils, n_y), np.complex64)
         counts = np.zeros(grid.shape[:2], np.int32)
         batch = max(1, _BATCH_BYTES // (8 * plan.samples * plan.coils))
-        with h5py.File(self.path, "r") as file:
-            data = file[self.table].fields("data")
-            for begin in range(0, len(take), batch):
-                part = take[begin : begin + batch]
-                lines = self._lines(data, plan.rows[part], coils)
-                backwards = plan.reversed_rows[part]
-                lines[backwards] = lines[backwards, :, ::-1]
-                if plan.volumetric:
-                    lines = self._readout(lines)[:, :, xs]
-                    at = plan.first[part], plan.second[part]
-                else:
-                    lines = self._readout(lines)
-                    at = plan.first[part] - xs.start, plan.second[part]
-                np.add.at(counts, at, 1)
-                if counts[at].max(initial=0) > 1:
-                    np.add.at(grid, at, lines)
-                else:
-                    grid[at] = lines
+        for begin in range(0, len(take), batch):
+            part = take[begin : begin + batch]
+            lines = plan.straight(self.source.lines(plan.rows[part])[:, coils], part)
+            if plan.volumetric:
+                lines = self._readout(lines)[:, :, xs]
+                at = plan.first[part], plan.second[part]
+            else:
+                lines = self._readout(lines)
+                at = plan.first[part] - xs.start, plan.second[part]
+            np.add.at(counts, at, 1)
+            if counts[at].max(initial=0) > 1:
+                np.add.at(grid, at, lines)
+            else:
+                grid[at] = lines
         if self.layout.wrapped:
             grid *= plan.plane_signs[:, :, None, None]
         if counts.max(initial=0) > 1:
             grid /= np.maximum(counts, 1)[:, :, None, None]
         return grid.transpose(2, 3, 0, 1) if plan.volumetric else grid.transpose(2, 0, 3, 1)
-
-    def _lines(self, data: Any, rows: np.ndarray, coils: slice) -> np.ndarray:
-        """Read readouts, ``(rows, coils, samples)``."""
-        plan = self.layout
-        low, high = int(rows[0]), int(rows[-1]) + 1
-        together = high - low <= 2 * len(rows)  # nearly contiguous: one read, then pick
-        stored = data[low:high][rows - low] if together else data[rows]
-        want = 2 * plan.coils * plan.samples
-        if any(np.size(line) != want for line in stored):
-            raise FileFormatError(
-                f"{self.path}: a readout does not hold the {plan.coils} x {plan.samples} samples that its "
-                "header "
-                "states; the file is damaged."
-            )
-        flat = np.concatenate(stored).astype(np.float32, copy=False).view(np.complex64)
-        return flat.reshape(len(rows), plan.coils, plan.samples)[:, coils]
 
     def _readout(self, lines: np.ndarray) -> np.ndarray:
         """Place samples in the encoded readout and remove its oversampling."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -68,6 +69,7 @@ def read(
     voxel_size: tuple[float, float, float] = (1.0, 1.0, 1.0),
     axes: str | None = None,
     hybrid: bool | None = None,
+    readout: Literal["x", "y", "z"] = "x",
     recentre: bool = True,
 ) -> Acquisition:
     """Read k-space from a ``.npy`` file.
@@ -85,6 +87,8 @@ def read(
         samples show another order.
     hybrid
         Whether x has been inverse transformed already; by default found on the samples.
+    readout
+        Axis that was read out: "y" or "z" of 2D slices, which x counts; then masks are whole lines along it.
     recentre
         Find and undo FFT order and shifts by half the field of view.
 
@@ -111,6 +115,7 @@ def read(
         voxel_size=voxel_size,
         axes=axes,
         hybrid=hybrid,
+        readout=readout,
         recentre=recentre,
     )
 

@@ -12,7 +12,7 @@ from mrrecon.solvers.problem import Problem
 
 __all__ = ["CGSense"]
 
-DEFAULT_LAM = 0.35
+DEFAULT_LAM = 0.7
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class CGSense(IterativeSolver):
     ----------
     lam
         Strength of the regularisation, relative to L, so that the scale of data and maps does not matter. By
-        default 0.35 times the noise over the root mean square of the image, which on simulated heads (R = 4
+        default 0.7 times the noise over the root mean square of the object, which on simulated heads (R = 4
         and 8, SNR 10 to 40) was within 0.4 dB of the best.
     max_iter
         Most iterations to do.

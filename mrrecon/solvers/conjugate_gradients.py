@@ -15,7 +15,7 @@ from mrrecon.solvers.problem import Problem
 
 __all__ = ["conjugate_gradients", "data_step", "sense_start"]
 
-START_STEPS, START_RIDGE = 8, 0.35  # of the CG-SENSE image that a cold start begins with; ridge as in CGSense
+START_STEPS, START_RIDGE = 8, 0.35  # of the CG-SENSE image that a cold start begins with; half the ridge of CGSense
 
 
 def conjugate_gradients(problem: Problem, ridge: float, b: Any, x: Any, warm: bool = True) -> Iterator[Iteration]:

@@ -17,6 +17,7 @@ from mrrecon.errors import MRReconError, SolverError
 from mrrecon.operators.linalg import real_dot
 from mrrecon.solvers.base import Callback, Solver, Status
 from mrrecon.solvers.checkpoint import Checkpoint, Saved, digest, fingerprint
+from mrrecon.solvers.intensity import restored
 from mrrecon.solvers.problem import Problem, pose
 
 if TYPE_CHECKING:
@@ -46,6 +47,10 @@ class IterativeSolver(Solver):
         Most iterations to do.
     tolerance
         Residual to stop at; 0 for never.
+    true_intensity
+        Whether to put back, at the end, what the regularisation took of the lowest spatial frequencies, and with them
+        of the mean intensity of tissue; see :func:`~mrrecon.solvers.intensity.restored`. Without it, the result is
+        the minimiser itself.
     time_budget
         Seconds after which the result must be there, about: what there is by then.
 
@@ -58,6 +63,7 @@ class IterativeSolver(Solver):
     lam: float | None = None
     max_iter: int = 100
     tolerance: float = 1e-3
+    true_intensity: bool = field(default=True, kw_only=True)
     time_budget: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -98,6 +104,11 @@ class IterativeSolver(Solver):
         """Whether the method plans its iterations so that it ends within the time budget by itself."""
         return False
 
+    @property
+    def restores_intensity(self) -> bool:
+        """Whether the result is :func:`~mrrecon.solvers.intensity.restored`."""
+        return self.true_intensity
+
     def identity(self) -> dict[str, str]:
         """What tells runs of the solver on the same data from each other, by name; they may go on in another time."""
         return {"solver or setting": digest([self.name, {**self.settings(), "time_budget": None}])}
@@ -127,9 +138,9 @@ class IterativeSolver(Solver):
             Volume ``(x, y, z)``, or a reconstruction, to start from (warm start), in the scale of the data.
         checkpoint
             File that keeps, once a minute and when it is stopped, how far the run is; if it is there, the run goes on
-            from it. It is removed at the end, unless `keep_checkpoint`. Variational reconstruction with the proximal or
-            the gradient optimiser goes on exactly, samplers with the sample that was being drawn, other methods as from
-            a warm start.
+            from it. It is removed at the end, unless `keep_checkpoint`. Variational reconstruction with the proximal
+            or the gradient optimiser goes on exactly, samplers with the sample that was being drawn, other methods as
+            from a warm start.
         keep_checkpoint
             Leave the checkpoint where it is, for the caller to remove when the result is safe.
 
@@ -159,10 +170,16 @@ class IterativeSolver(Solver):
             start = Start(problem.on_device(saved.image), True, saved.done, saved.carried, began)
         lam = self.default_strength(problem) if self.lam is None else self.lam
         steps = self.iterations(problem, lam, start)
+
+        def finished(image: Any) -> Any:
+            return restored(problem, image) if self.restores_intensity else image
+
+        def to_volume(image: Any) -> np.ndarray:
+            return problem.volume(finished(image))
+
         until = None if self.time_budget is None or self.paces_itself else began + self.time_budget
-        end = iterate(
-            steps, start.image, self.total, self.tolerance, callback, problem.volume, keeper, saved, until=until
-        )
+        end = iterate(steps, start.image, self.total, self.tolerance, callback, to_volume, keeper, saved, until=until)
+        image = finished(end.image)
         settings = {
             **self.settings(),
             "lam": lam,
@@ -174,13 +191,13 @@ class IterativeSolver(Solver):
         def result() -> Reconstruction:
             return Reconstruction.from_solver(
                 acquisition,
-                problem.volume(end.image),
+                problem.volume(image),
                 self.name,
                 settings,
                 scale=problem.scale,
                 extras=end.extras,
                 history=end.history,
-                metrics={"chi_squared": problem.chi_squared(end.image)} if problem.known_noise is not None else {},
+                metrics={"chi_squared": problem.chi_squared(image)} if problem.known_noise is not None else {},
                 seconds=time.perf_counter() - began,
             )
 

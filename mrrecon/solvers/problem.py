@@ -42,13 +42,15 @@ class Problem:
     acceleration
         Achieved R.
     power
-        Mean square of the image over the field of view.
+        Mean square of the image over the object.
     voxel_size
         Voxel edges (x, y, z), mm.
     energy
         ``|y|^2``.
     samples
         Number of measured complex samples, all coils together.
+    complete
+        Along (x, y, z), indices of the fully sampled block around the centre of k-space; ``None`` for slices.
     """
 
     encoding: CartesianEncoding
@@ -61,6 +63,7 @@ class Problem:
     voxel_size: tuple[float, float, float]
     energy: float
     samples: int
+    complete: tuple[range | None, range | None, range | None]
 
     @cached_property
     def seen(self) -> Any:
@@ -209,7 +212,21 @@ def pose(acquisition: Acquisition, method: str) -> Problem:
         voxel_size=scan.voxel_size,
         energy=_energy(scan.kspace) / scale**2,
         samples=round(math.prod(scan.kspace.shape) / scan.acceleration),
+        complete=_complete(scan),
     )
+
+
+def _complete(scan: Acquisition) -> tuple[range | None, range | None, range | None]:
+    """The fully sampled centre; of a readout that is complete, as many samples as across it."""
+    from mrrecon.operators.calibration_block import sampled_block
+    from mrrecon.operators.centre import kspace_centre
+
+    slices = scan.readout != "x"
+    centre = kspace_centre(scan.kspace, scan.mask, scan.domains[0], axes=(1, 2) if slices else (0, 1, 2)).index
+    block = sampled_block(scan.mask, centre[3 - scan.mask.ndim :], symmetric=True)
+    side = min(max(map(len, block)), scan.shape[0])
+    x = block[0] if len(block) == 3 else range(centre[0] - side // 2, centre[0] - side // 2 + side)
+    return None if slices else x, block[-2], block[-1]
 
 
 def _checked_start(initial: Any, shape: tuple[int, ...], scale: float) -> np.ndarray:

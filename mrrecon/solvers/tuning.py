@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mrrecon.errors import DataError, SolverError
-from mrrecon.operators import calibration_region
+from mrrecon.operators import kspace_centre
 from mrrecon.operators.backend import get_array_module, to_device, to_numpy
+from mrrecon.operators.calibration_block import block_index, sampled_block
 from mrrecon.operators.encoding import CartesianEncoding
 from mrrecon.operators.linalg import real_dot
 from mrrecon.solvers.problem import whitened
@@ -116,9 +117,9 @@ def _split(scan: Acquisition, share: float, seed: int) -> tuple[Acquisition, np.
         raise DataError(f"held_out must be between 0 and 1, got {share}.")
     mask = to_numpy(scan.mask)
     outside = mask.copy()
-    block = [min(edge, n // 2) for n, edge in zip(mask.shape, calibration_region(mask), strict=True)]
-    starts = [n // 2 - edge // 2 for n, edge in zip(mask.shape, block, strict=True)]
-    outside[tuple(slice(start, start + edge) for start, edge in zip(starts, block, strict=True))] = False
+    centre = kspace_centre(scan.kspace, mask, scan.domains[0]).index[3 - mask.ndim :]
+    block = sampled_block(mask, centre, [max(1, n // 2) for n in mask.shape])
+    outside[block_index(block, mask.shape)] = False
     places = np.flatnonzero(outside)
     chosen = np.random.default_rng(seed).permutation(places)[: math.ceil(share * len(places))]
     if len(chosen) == 0:

@@ -65,7 +65,7 @@ class Variational(PriorSolver):
     time_limit
         Highest time T' of the random noise levels, as a share of the schedule; gradient and paper only.
     time_budget
-        Seconds after which the result must be there, about; with the proximal optimiser, the noise level falls
+        Seconds after which the result must be there, about; of the proximal optimiser, the noise level falls
         accordingly faster.
 
     References
@@ -117,6 +117,11 @@ class Variational(PriorSolver):
         if self.optimizer == "proximal":
             return min(PROXIMAL_LAM * max(1.0, MUCH_DATA / problem.acceleration), MOST_LAM)
         return PAPER_LAM if self.optimizer == "paper" else GRADIENT_LAM * problem.noise
+
+    @property
+    def restores_intensity(self) -> bool:
+        """Not in the published method, which is kept as it was published."""
+        return self.true_intensity and self.optimizer != "paper"
 
     def steps(self, problem: Problem, prior: SlicedPrior, lam: float, start: Start) -> Iterator[Iteration]:
         """See :class:`~mrrecon.solvers.with_prior.PriorSolver`."""

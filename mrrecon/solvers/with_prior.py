@@ -59,14 +59,6 @@ class PriorSolver(IterativeSolver):
         names = [prior if isinstance(prior, str) else prior.name for prior in chosen]
         return {**values, "prior": names[0] if len(names) == 1 else names}
 
-    def identity(self) -> dict[str, str]:
-        """See :class:`~mrrecon.solvers.iterative.IterativeSolver`; priors by what they compute."""
-        from mrrecon import priors
-
-        chosen = self.prior if isinstance(self.prior, (list, tuple)) else [self.prior]
-        same = digest([self.name, {**self.settings(), "time_budget": None, "prior": None}])
-        return {"solver or setting": same, "prior": digest([priors.identity(prior) for prior in chosen])}
-
     def check(self, acquisition: Acquisition, device: str = "cpu") -> None:
         """See :class:`~mrrecon.solvers.base.Solver`: the priors must be there, and some plane suit them."""
         with warnings.catch_warnings():
@@ -76,6 +68,14 @@ class PriorSolver(IterativeSolver):
 
     def check_prior(self, prior: SlicedPrior, shape: tuple[int, int, int]) -> None:
         """Refuse a prior that the method cannot use on volumes of a shape."""
+
+    def identity(self) -> dict[str, str]:
+        """See :class:`~mrrecon.solvers.iterative.IterativeSolver`; priors by what they compute."""
+        from mrrecon import priors
+
+        chosen = self.prior if isinstance(self.prior, (list, tuple)) else [self.prior]
+        same = digest([self.name, {**self.settings(), "time_budget": None, "prior": None}])
+        return {"solver or setting": same, "prior": digest([priors.identity(prior) for prior in chosen])}
 
     def iterations(self, problem: Problem, lam: float, start: Start) -> Iterator[Iteration]:
         """See :class:`~mrrecon.solvers.iterative.IterativeSolver`."""

@@ -22,7 +22,7 @@ from mrrecon.training.processes import Place
 from mrrecon.training.slices import SliceSampler, prefetch
 from mrrecon.training.trainer import Trainer
 
-__all__ = ["keep_apart", "make_trainer"]
+__all__ = ["keep_apart", "make_trainer", "subject_label"]
 
 PER_PLANE = 2  # validation slices per volume, plane and voxel size
 PICTURE = 16  # hexadecimal digits of a volume's digest in the record
@@ -101,8 +101,13 @@ def _seen(volume: PackedVolume) -> Seen:
 
 
 def _subject(volume: PackedVolume) -> str:
-    label = re.search(r"(?<![A-Za-z0-9])sub-([A-Za-z0-9]+)", volume.source or volume.name)
-    return volume.subject or (label[1] if label else "")
+    return volume.subject or subject_label(volume.source or volume.name)
+
+
+def subject_label(name: str) -> str:
+    """Who was scanned, by ``sub-LABEL`` in the name of a file; empty if it has none."""
+    label = re.search(r"(?<![A-Za-z0-9])sub-([A-Za-z0-9]+)", name)
+    return label[1] if label else ""
 
 
 def _digest(volume: PackedVolume) -> str:

@@ -318,3 +318,17 @@ def test_lines_left_out_along_the_height_make_the_width_the_readout(tmp_path, ma
         scan = mr.read(save(tmp_path / "a.h5", slices))
     assert scan.readout == "z" and scan.phase_encodes == (40, 1)
     np.testing.assert_array_equal(scan.mask, np.broadcast_to(rows[:, None], SHAPE[1:]))
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".cfl", ".h5"])
+def test_the_readout_of_slices_can_be_said(tmp_path, make, kspace, suffix):
+    axes = {".npy": "cxyz", ".cfl": "xyzc", ".h5": "xcyz"}[suffix]
+    path = store(tmp_path / f"a{suffix}", kspace, make, axes, True, "")
+    for readout, encodes in (("x", SHAPE[1:]), ("y", (1, 32)), ("z", (40, 1))):
+        scan = mr.read(path, readout=readout, hybrid=True)
+        assert scan.readout == readout and scan.phase_encodes == encodes
+    with pytest.raises(FileFormatError, match="readout"):
+        mr.read(path, readout="q")
+    if suffix != ".h5":
+        with pytest.warns(UserWarning, match="its samples look like"), pytest.raises(DataError, match="x is the slice"):
+            mr.read(path, readout="y", hybrid=False)
