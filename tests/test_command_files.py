@@ -212,7 +212,7 @@ LATE = [
     (["mask", "[20,20]", "2", "-o", "m.h5"], "does not hold a mask"),
     (["extract", "scan.h5", "-o", "x.mrd"], "does not hold a single volume"),
     (["prior", "evaluate", "tikhonov", "-o", "folder.json"], "is a folder"),
-    (["report", "full", "-o", "mask.npy/report"], "mask.npy is a file, not a folder"),
+    (["report", "full", "-o", "mask.npy/report"], "the folder cannot be made, since .*mask.npy is a file"),
 ]
 
 

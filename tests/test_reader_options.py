@@ -152,3 +152,26 @@ def test_refusals_are_one_sentence(words, message, scan, tmp_path, capsys):
     assert main(["recon", str(path), "-o", str(tmp_path / "v.h5"), *words]) == 2
     said = capsys.readouterr().err
     assert re.search(message, said) and said.count("\n") == 1
+
+
+def test_scans_of_a_study_are_read_with_options(scan, tmp_path):
+    from tiny_study import settings
+
+    from mrrecon.errors import MRReconError
+    from mrrecon.studies import Study, expand
+    from mrrecon.studies.scans import complete_scan
+
+    write(scan, tmp_path / "s.h5")
+
+    def study(read):
+        file = {"file": "s.h5", **({"read": read} if read else {})}
+        return Study.from_settings(settings(files=[file], simulation={}), tmp_path)
+
+    few, whole = study({"coils": [2, 0]}), study({})
+    np.testing.assert_array_equal(complete_scan(few.files[0], few).kspace, scan.kspace[[2, 0]])
+    assert complete_scan(whole.files[0], whole).n_coils == 4
+    assert not {run.id for run in expand(few)} & {run.id for run in expand(whole)}
+    assert few.to_dict()["files"][0]["read"] == {"coils": [2, 0]}
+    for read, message in (({"coil": [1]}, "did you mean 'coils'"), ([1], "options by name")):
+        with pytest.raises(MRReconError, match=message):
+            study(read)

@@ -108,7 +108,9 @@ def check_folder(path: str) -> None:
     while not os.path.lexists(found):
         found = found.parent
     if not found.is_dir():
-        raise OutputError(f"{path} cannot be written: {found} is a file, not a folder; give another name.")
+        raise OutputError(
+            f"{path} cannot be written: the folder cannot be made, since {found} is a file; give another name."
+        )
     try_target(found / "new")
 
 

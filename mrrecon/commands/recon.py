@@ -111,7 +111,8 @@ def recon(
     to_device(np.zeros(1), device)  # refuses at once where there is no GPU
     scan = read_scan(file, read, lazy=True)
     print(scan)
-    solver.check(scan, device)
+    with clock.part("loading the method"):
+        solver.check(scan, device)
     for path in output:
         io.require_disk(BYTES * math.prod(scan.shape), path)
     scan = scan.evolve("reference", {"file": reference}, reference=io.read_reference(reference)) if reference else scan

@@ -79,6 +79,9 @@ def _said(text: str, called: str, given: Sequence[str], types: Mapping[str, Any]
     unknown = re.search(r"unrecognized arguments: (.*)", text, re.IGNORECASE)
     if unknown:
         return _unknown(unknown[1].split(), called, given, options)
+    setting = re.search(r"does not accept option '([^']+)'", text)
+    if setting:
+        return f"{called} has no setting {setting[1]!r}, which a file of settings gives; {nearest(setting[1], types)}"
     needs = re.search(r'expected "[^"]+" to be one of \{([^}]*)\}', text)
     if needs:
         return f"{called} needs one of {', '.join(needs[1].split(','))}"

@@ -160,14 +160,14 @@ class IterativeSolver(Solver):
         began = time.perf_counter()
         scan = acquisition.load()
         problem = pose(scan, self.name)
-        start, keeper, saved = Start(problem.start(initial), initial is not None), None, None
+        start, keeper, saved = Start(problem.start(initial), initial is not None, began=began), None, None
         if checkpoint is not None:
             warm = None if initial is None else start.image
             keeper = Checkpoint(checkpoint, {**self.identity(), **fingerprint(scan, warm)}, keep_checkpoint)
             saved = keeper.load()
         del scan  # what was read for this is not needed any more
         if saved is not None:
-            start = Start(problem.on_device(saved.image), True, saved.done, saved.carried)
+            start = Start(problem.on_device(saved.image), True, saved.done, saved.carried, began)
         lam = self.default_strength(problem) if self.lam is None else self.lam
         steps = self.iterations(problem, lam, start)
 
@@ -225,12 +225,15 @@ class Start:
         Number of iterations of an earlier run that it comes from.
     carried
         What :attr:`Iteration.carry` gave then, NumPy.
+    began
+        Reading of :func:`time.perf_counter` when the solver was called, which a time budget counts from.
     """
 
     image: Any
     warm: bool = False
     done: int = 0
     carried: Mapping[str, np.ndarray] = field(default_factory=dict)
+    began: float = field(default_factory=time.perf_counter)
 
 
 @dataclass(frozen=True)

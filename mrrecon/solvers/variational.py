@@ -22,6 +22,7 @@ __all__ = ["Variational"]
 SLICES = 50  # of each plane, where slices are drawn
 MIRRORED = ((False, False), (True, True), (False, True), (True, False))  # axes of the slices, in turn
 PROXIMAL_LAM, GRADIENT_LAM, PAPER_LAM = 0.25, 1.0, 0.01
+LEAST_SHARE = 0.01  # of a time budget that the levels are given, whatever was spent before them
 MUCH_DATA, MOST_LAM = 16.0, 1.0  # acceleration below which noise is more and more the matter: more lam, up to this
 
 
@@ -135,7 +136,10 @@ class Variational(PriorSolver):
 
             return gradient_steps(problem, prior, lam, replace(start, image=image), **drawn)
         last = self.last_level * problem.noise / math.sqrt(2)
-        levels = falling_levels(max(self.first_level, last), last, self.max_iter, self.time_budget)
+        seconds = self.time_budget
+        if seconds is not None:  # what is left of it; at least two levels remain
+            seconds = max(seconds - (time.perf_counter() - start.began), LEAST_SHARE * seconds)
+        levels = falling_levels(max(self.first_level, last), last, self.max_iter, seconds)
         left = islice(enumerate(levels), start.done, None)
         return proximal_steps(problem, prior, lam, image, left, self.cg_steps, self.mirror)
 

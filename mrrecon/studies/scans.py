@@ -118,7 +118,7 @@ def _measured(file: StudyFile, study: Study) -> Acquisition:
     from mrrecon import io
     from mrrecon.solvers.zero_filled import ZeroFilled
 
-    scan = io.read(file.path)
+    scan = io.read(file.path, **file.read)
     if scan.noise_covariance is not None and not scan.is_whitened:
         scan = scan.whiten()
     if study.maps == "given" and scan.maps is None:
