@@ -1,83 +1,40 @@
-"""Siemens twix: synthetic VD files laid out byte by byte as the format is, parsed by the real twixtools.
+"""Siemens twix: files laid out byte by byte as the format is, and files of real scanners with right answers."""
 
-There is no scanner-made file among the project's data; the layout follows the structures of twixtools.
-"""
-
-import ctypes
+import json
 
 import numpy as np
 import pytest
 
 import mrrecon as mr
 from mrrecon.errors import FileFormatError
+from mrrecon.io.regridding import RampSampling, positions
 
-mdh_def = pytest.importorskip("twixtools.mdh_def")
+pytest.importorskip("twixtools")
+from twix_scans import block, protocol, sync_block, write_twix, write_vb
 
-PROTOCOL = """<XProtocol> {{ }}
-### ASCCONV BEGIN ###
-sKSpace.lPhaseEncodingLines = {lines}
-sKSpace.lPartitions = {partitions}
-sSliceArray.asSlice[0].dReadoutFOV = {fov[0]}
-sSliceArray.asSlice[0].dPhaseFOV = {fov[1]}
-sSliceArray.asSlice[0].dThickness = {fov[2]}
-### ASCCONV END ###
-"""
+OVERSAMPLED = {"flReadoutOSFactor": 2.0}
 
 
-def block(data, flags=(), center=(0, 0, 0), position=(0, 0, 0), **counters):
-    """One readout: scan header, then a channel header and samples per coil."""
-    coils, samples = data.shape
-    head = mdh_def.Scan_header()
-    head.SamplesInScan, head.UsedChannels = samples, coils
-    head.CenterCol, head.CenterLin, head.CenterPar = center
-    for name, value in counters.items():
-        setattr(head.Counter, name, value)
-    for flag in flags:
-        mdh_def.add_flag(head, flag)
-    raw = ctypes.cast(ctypes.pointer(head.SliceData), ctypes.POINTER(ctypes.c_float))
-    for i, value in enumerate((*position, 1.0, 0.0, 0.0, 0.0)):  # Sag, Cor, Tra, quaternion of no rotation
-        raw[i] = value
-    size = ctypes.sizeof(head) + coils * (ctypes.sizeof(mdh_def.Channel_header) + 8 * samples)
-    head.FlagsAndDMALength = size
-    parts = [bytes(head)]
-    for coil in range(coils):
-        parts += [bytes(mdh_def.Channel_header(ChannelId=coil)), data[coil].astype(np.complex64).tobytes()]
-    return b"".join(parts)
-
-
-def end_block():
-    head = mdh_def.Scan_header()
-    mdh_def.add_flag(head, "ACQEND")
-    head.FlagsAndDMALength = ctypes.sizeof(head) + 160
-    return bytes(head) + bytes(160)
-
-
-def write_twix(path, measurements, lines=12, partitions=10, fov=(160, 120, 50)):
-    """A multi-RAID file; measurements are lists of blocks."""
-    text = PROTOCOL.format(lines=lines, partitions=partitions, fov=fov).encode()
-    buffer = b"MeasYaps\0" + len(text).to_bytes(4, "little") + text
-    header = (8 + len(buffer)).to_bytes(4, "little") + (1).to_bytes(4, "little") + buffer
-    header = (len(header)).to_bytes(4, "little") + header[4:]
-    table, body, offset = b"", b"", 10240
-    for number, blocks in enumerate(measurements):
-        content = header + b"".join(blocks) + end_block()
-        content += bytes(-len(content) % 512)
-        entry = number.to_bytes(4, "little") * 2 + offset.to_bytes(8, "little") + len(content).to_bytes(8, "little")
-        table += entry + bytes(128)
-        body, offset = body + content, offset + len(content)
-    start = (1).to_bytes(4, "little") + len(measurements).to_bytes(4, "little") + table
-    path.write_bytes(start.ljust(10240, b"\0") + body)
-    return path
-
-
-def volume_blocks(kspace, keep=None, **more):
+def volume_blocks(kspace, keep=None, flags=(), **more):
     _, n_x, n_y, n_z = kspace.shape
     return [
-        block(kspace[:, :, y, z], center=(n_x // 2, n_y // 2, n_z // 2), Lin=y, Par=z, **more)
+        block(kspace[:, :, y, z], flags, center=(n_x // 2, n_y // 2, n_z // 2), Lin=y, Par=z, **more)
         for y in range(n_y)
         for z in range(n_z)
         if keep is None or keep[y, z]
     ]
+
+
+def plane_blocks(kspace, flags=(), **more):
+    """Lines of one slice ``(coils, x, y)``."""
+    _, n_x, n_y = kspace.shape
+    return [block(kspace[:, :, y], flags, center=(n_x // 2, n_y // 2, 0), Lin=y, **more) for y in range(n_y)]
+
+
+def magnitude(scan, make):
+    """Root of the sum of squares of the coil images, ``(x, y, z)``."""
+    axes = tuple(axis + 1 for axis, domain in enumerate(scan.domains) if domain == "kspace")
+    return np.sqrt((np.abs(make.ifft(np.asarray(scan.kspace), axes)) ** 2).sum(axis=0))
 
 
 def test_3d_with_noise_scan_and_other_readouts(tmp_path, make, rng):
@@ -109,7 +66,7 @@ def test_averages_reflected_lines_and_partial_fourier(tmp_path, make):
             for z in range(10):
                 line = factor * kspace[:, :, y, z]
                 line, flags = (line[:, ::-1], ["REFLECT"]) if y % 2 == 1 else (line, [])
-                blocks.append(block(line, flags, (8, 3, 5), Lin=y - 3, Par=z, Ave=average))
+                blocks.append(block(line, flags, center=(8, 3, 5), Lin=y - 3, Par=z, Ave=average))
     scan = mr.read(write_twix(tmp_path / "meas.dat", [blocks]), remove_oversampling=False)
     keep = np.zeros((12, 10), bool)
     keep[3:] = True
@@ -126,11 +83,11 @@ def test_2d_slices_and_repetitions(tmp_path, make):
         for s in range(4)
         for y in range(12)
     ]
-    path = write_twix(tmp_path / "meas.dat", [blocks], partitions=1, fov=(80, 60, 5))
+    path = write_twix(tmp_path / "meas.dat", [blocks], protocol(12, 1, (80, 60, 5)))
     scan = mr.read(path, repetition=1, remove_oversampling=False)
     np.testing.assert_allclose(make.ifft(scan.kspace, (2, 3)), 2 * images, atol=5e-6)
-    assert scan.voxel_size == pytest.approx((6.0, 10.0, 5.0))
-    with pytest.raises(FileFormatError, match="no index 2 of the counter Rep"):
+    assert scan.voxel_size == pytest.approx((6.0, 10.0, 5.0)) and scan.readout == "y"
+    with pytest.raises(FileFormatError, match="no repetition 2"):
         mr.read(path, repetition=2)
 
 
@@ -161,3 +118,51 @@ def test_truncated_and_damaged(tmp_path, make):
             mr.read(path)
         except mr.errors.MRReconError as error:
             assert "meas.dat" in str(error)
+
+
+# ---- measured by scanners ---------------------------------------------------------------------------------------
+
+
+def blocks_of(image):
+    """Means of 8 x 8 blocks, over the largest."""
+    means = np.array([[part.mean() for part in np.array_split(row, 8, 1)] for row in np.array_split(image, 8, 0)])
+    return means / means.max()
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "answer", "options", "said"),
+    [
+        ("twixtools_gre", "twixtools_gre", {}, None),
+        ("twixtools_gre_bodycoil", "twixtools_gre_bodycoil", {}, "holds 2 repetitions; read repetition=0"),
+        ("twixtools_gre_bodycoil", "twixtools_gre_bodycoil repetition 1", {"repetition": 1}, "2 repetitions"),
+        ("twixtools_singlechannel", "twixtools_singlechannel", {}, None),
+        ("twixtools_epi", "twixtools_epi regridded, ghost-corrected", {}, None),
+        ("pulseq_brain_gre", "pulseq_brain_gre", {}, "no centre line; it is taken as 64 of 128"),
+    ],
+)
+def test_files_of_scanners_have_the_right_answers(data_dir, make, recwarn, name, answer, options, said):
+    expected = json.loads((data_dir / "raw" / "expected.json").read_text())[answer]
+    scan = mr.read(data_dir / "raw" / f"{name}.dat", **options)
+    image = magnitude(scan, make)[0]
+    assert scan.shape == (1, *expected["shape"]) and scan.readout == "y"
+    np.testing.assert_allclose(scan.voxel_size, expected["voxel_mm"], rtol=1e-6)
+    assert scan.acceleration == pytest.approx(256 / 214 if name.endswith("singlechannel") else 1, abs=1e-3)
+    assert np.corrcoef(blocks_of(image).ravel(), np.ravel(expected["blocks_8x8"]))[0, 1] > (
+        0.99 if "epi" in name else 0.999
+    )
+    weights = image**2 / (image**2).sum()
+    centroid = [(np.arange(n) * weights.sum(axis=1 - axis)).sum() for axis, n in enumerate(image.shape)]
+    np.testing.assert_allclose(centroid, expected["centroid_of_squared_image"], atol=0.05)
+    assert np.linalg.norm(image) == pytest.approx(expected["norm"], rel=5e-3)
+    notes = [str(w.message) for w in recwarn]
+    assert any(said in note for note in notes) if said else not notes
+
+
+@pytest.mark.data
+def test_the_phantom_lies_where_the_scanner_saw_it(data_dir, make):
+    """A ring of the phantom, and the brightest quarter (the resolution insert) at the patient's back."""
+    scan = mr.read(data_dir / "raw" / "twixtools_gre.dat")
+    np.testing.assert_allclose((scan.affine @ [0, 41.5, 119.4, 1])[:3], (50.7, -4.7, -52.1), atol=0.3)
+    centre = scan.affine @ [0, 80, 80, 1]
+    np.testing.assert_allclose(centre[:3], (2.59, -53.92, -54.0), atol=0.05)

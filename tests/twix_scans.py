@@ -8,7 +8,9 @@ from twixtools import mdh_def
 NO_ROTATION = (1.0, 0.0, 0.0, 0.0)
 
 
-def header(data, flags=(), center=(0, 0, 0), position=(0, 0, 0), quaternion=NO_ROTATION, vb=False, cut=(0, 0), **counters):
+def header(
+    data, flags=(), center=(0, 0, 0), position=(0, 0, 0), quaternion=NO_ROTATION, vb=False, cut=(0, 0), **counters
+):
     """Measurement data header of one readout ``(coils, samples)``."""
     head = (mdh_def.VB17_header if vb else mdh_def.Scan_header)()
     head.UsedChannels, head.SamplesInScan = data.shape
@@ -24,7 +26,7 @@ def header(data, flags=(), center=(0, 0, 0), position=(0, 0, 0), quaternion=NO_R
     return head
 
 
-def block(data, flags=(), vb=False, **more):
+def block(data, flags=(), *, vb=False, **more):
     """One readout of VD: scan header, then a channel header and samples per coil; of VB: a header per coil."""
     data = np.asarray(data, np.complex64)
     head = header(data, flags, vb=vb, **more)
@@ -59,7 +61,8 @@ def protocol(lines=12, partitions=10, fov=(160, 120, 50), base=None, more=(), me
     values |= {piece + "dThickness": fov[2], piece + "dPhaseFOV": fov[1], piece + "dReadoutFOV": fov[0]}
     values |= dict(more)
     rows = "".join(f"{name}\t = \t{value}\n" for name, value in values.items() if value is not None)
-    buffers = {"MeasYaps": f"<XProtocol> \n{{\n}}\n### ASCCONV BEGIN object=MrProtDataImpl@MrProtocolData ###\n{rows}### ASCCONV END ###\n"}
+    begin, end = "### ASCCONV BEGIN object=MrProtDataImpl@MrProtocolData ###\n", "### ASCCONV END ###\n"
+    buffers = {"MeasYaps": f"<XProtocol> \n{{\n}}\n{begin}{rows}{end}"}
     if meas is not None:
         body = ""
         for name, value in meas.items():
