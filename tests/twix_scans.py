@@ -74,13 +74,13 @@ def protocol(lines=12, partitions=10, fov=(160, 120, 50), base=None, more=(), me
     return buffers
 
 
-def head_bytes(buffers):
-    """The protocol at the start of a measurement."""
+def head_bytes(buffers, least=0):
+    """The protocol at the start of a measurement, filled to `least` bytes."""
     body = b"".join(
         name.encode() + b"\0" + len(text.encode()).to_bytes(4, "little") + text.encode()
         for name, text in buffers.items()
     )
-    body += bytes(-(8 + len(body)) % 32)
+    body += bytes(max(least - len(body), -(8 + len(body)) % 32))
     return (8 + len(body)).to_bytes(4, "little") + len(buffers).to_bytes(4, "little") + body
 
 
@@ -102,6 +102,7 @@ def write_twix(path, measurements, buffers=None, names=()):
 
 
 def write_vb(path, blocks, buffers=None):
-    """A VB file, of one measurement."""
-    path.write_bytes(head_bytes(protocol() if buffers is None else buffers) + b"".join(blocks) + end_block(vb=True))
+    """A VB file, of one measurement; its header is never as short as the table of VD."""
+    header = head_bytes(protocol() if buffers is None else buffers, 40_000)
+    path.write_bytes(header + b"".join(blocks) + end_block(vb=True))
     return path

@@ -257,8 +257,8 @@ def _require_image(mdh: np.ndarray, protocol: Protocol, path: Path) -> None:
         )
     if len(places) < 2:
         raise FileFormatError(
-            f"{path} is not an image: each repetition is one readout of {int(mdh['samples'][0])} samples and nothing is "
-            "phase-encoded, as in spectroscopy or calibration scans."
+            f"{path} is not an image: each repetition is one readout of {int(mdh['samples'][0])} samples and nothing "
+            "is phase-encoded, as in spectroscopy or calibration scans."
         )
     if protocol.multiband > 1:
         raise FileFormatError(
