@@ -58,8 +58,10 @@ _FLAGS = {
     "phase_stabilization_reference": ("phase_stabilization_reference",),
     "phase_stabilization": ("phase_stabilization",),
 }
-_NO_IMAGE = ("noise", "navigation", "phase_correction", "high_priority_feedback", "dummy", "surface_coil_correction")
-_NO_IMAGE += ("phase_stabilization_reference", "phase_stabilization", "calibration")
+_NO_IMAGE = (
+    *("noise", "calibration", "navigation", "phase_correction", "high_priority_feedback", "dummy"),
+    *("surface_coil_correction", "phase_stabilization_reference", "phase_stabilization"),
+)
 _COUNTERS = {"kspace_encode_step_1": "Lin", "kspace_encode_step_2": "Par", "average": "Ave", "slice": "Sli"}
 _COUNTERS |= {"contrast": "Eco", "phase": "Phs", "repetition": "Rep", "set": "Set", "segment": "Seg"}
 _USER_COUNTERS = ("Ida", "Idb", "Idc", "Idd", "Ide")
