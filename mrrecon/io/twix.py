@@ -145,7 +145,7 @@ def read(
     resampling = None
     if regrid and protocol.regridding > 1 and not keeps_raster[image].all():
         resampling = _resampling(readouts.heads[image], protocol, path)
-        heads["center_sample"] = len(resampling) // 2
+        heads["center_sample"] = len(resampling) // 2 - flagged(readouts.heads, "reversed")
         heads["encoding_space_ref"][keeps_raster] = 1  # a reference scan with a raster of its own
     header = _header(source, heads, image, protocol, resampling)
     return acquisition_of(
@@ -301,8 +301,8 @@ def _header(
     source: TwixSource, heads: np.ndarray, image: np.ndarray, protocol: Protocol, resampling: np.ndarray | None
 ) -> Header:
     """The header of the scan; moves the line counters of `heads` to a common centre."""
-    counters = source.readouts.heads["counters"]
-    volumetric = bool(np.ptp(counters["Par"][image]))
+    counters, centres = source.readouts.heads["counters"], source.readouts.heads[image]
+    volumetric = bool(np.ptp(counters["Par"][image]) or (protocol.is_3d and centres["center_partition"].any()))
     notes: list[str] = []
     n_y = _number_lines(source, heads, image, 1, protocol.lines, notes)
     n_z = _number_lines(source, heads, image, 2, protocol.partitions, notes) if volumetric else 1
