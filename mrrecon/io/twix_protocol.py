@@ -6,12 +6,14 @@ leaves out zeros; ``Meas`` is XProtocol, ``<ParamLong."name"> { values }``, and 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from mrrecon.errors import DataError
 from mrrecon.io.regridding import RampSampling
 
 __all__ = ["Protocol", "parse_protocol"]
@@ -54,7 +56,7 @@ class Protocol:
     regridding
         Mode of the regridding: 1 none.
     ramps
-        Sampling on the gradient's ramps, if it is of a known mode.
+        Sampling on the gradient's ramps, if it is of a known mode and its times are possible.
     """
 
     name: str
@@ -76,13 +78,7 @@ class Protocol:
 
 
 def parse_protocol(buffers: Mapping[str, str], name: str) -> Protocol:
-    """Read the protocol from its buffers; `name` is what the file's table calls the measurement.
-
-    Raises
-    ------
-    DataError
-        If it states ramp sampling that does not lie within the gradient.
-    """
+    """Read the protocol from its buffers; `name` is what the file's table calls the measurement."""
     yaps = _assignments(buffers)
     meas = buffers.get("Meas") or "".join(buffers.values())
 
@@ -99,7 +95,8 @@ def parse_protocol(buffers: Mapping[str, str], name: str) -> Protocol:
     if mode in _RAMPS:
         up, flat, down = (derived(f"alRegrid{time}") for time in ("RampupTime", "FlattopTime", "RampdownTime"))
         delay, duration = derived("alRegridDelaySamplesTime"), derived("aflRegridADCDuration")
-        ramps = RampSampling(_RAMPS[mode], up, flat, down, delay, duration)
+        with contextlib.suppress(DataError):  # times that cannot be: the reader says that the sampling is unknown
+            ramps = RampSampling(_RAMPS[mode], up, flat, down, delay, duration)
     return Protocol(
         name=name or yaps.get("tProtocolName", "").strip('"'),
         base=int(number("sKSpace.lBaseResolution")),

@@ -26,7 +26,7 @@ def header(
     return head
 
 
-def block(data, flags=(), vb=False, **more):
+def block(data, flags=(), *, vb=False, **more):
     """One readout of VD: scan header, then a channel header and samples per coil; of VB: a header per coil."""
     data = np.asarray(data, np.complex64)
     head = header(data, flags, vb=vb, **more)
@@ -61,9 +61,8 @@ def protocol(lines=12, partitions=10, fov=(160, 120, 50), base=None, more=(), me
     values |= {piece + "dThickness": fov[2], piece + "dPhaseFOV": fov[1], piece + "dReadoutFOV": fov[0]}
     values |= dict(more)
     rows = "".join(f"{name}\t = \t{value}\n" for name, value in values.items() if value is not None)
-    buffers = {
-        "MeasYaps": f"<XProtocol> \n{{\n}}\n### ASCCONV BEGIN object=MrProtDataImpl@MrProtocolData ###\n{rows}### ASCCONV END ###\n"
-    }
+    begin, end = "### ASCCONV BEGIN object=MrProtDataImpl@MrProtocolData ###\n", "### ASCCONV END ###\n"
+    buffers = {"MeasYaps": f"<XProtocol> \n{{\n}}\n{begin}{rows}{end}"}
     if meas is not None:
         body = ""
         for name, value in meas.items():
@@ -75,13 +74,13 @@ def protocol(lines=12, partitions=10, fov=(160, 120, 50), base=None, more=(), me
     return buffers
 
 
-def head_bytes(buffers):
-    """The protocol at the start of a measurement."""
+def head_bytes(buffers, least=0):
+    """The protocol at the start of a measurement, filled to `least` bytes."""
     body = b"".join(
         name.encode() + b"\0" + len(text.encode()).to_bytes(4, "little") + text.encode()
         for name, text in buffers.items()
     )
-    body += bytes(-(8 + len(body)) % 32)
+    body += bytes(max(least - len(body), -(8 + len(body)) % 32))
     return (8 + len(body)).to_bytes(4, "little") + len(buffers).to_bytes(4, "little") + body
 
 
@@ -103,6 +102,7 @@ def write_twix(path, measurements, buffers=None, names=()):
 
 
 def write_vb(path, blocks, buffers=None):
-    """A VB file, of one measurement."""
-    path.write_bytes(head_bytes(protocol() if buffers is None else buffers) + b"".join(blocks) + end_block(vb=True))
+    """A VB file, of one measurement; its header is never as short as the table of VD."""
+    header = head_bytes(protocol() if buffers is None else buffers, 40_000)
+    path.write_bytes(header + b"".join(blocks) + end_block(vb=True))
     return path
