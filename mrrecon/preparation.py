@@ -6,6 +6,7 @@ also methods of the acquisition, which is how most code calls them.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -55,23 +56,32 @@ def whiten(acquisition: Acquisition, noise_covariance: Any = None) -> Acquisitio
     acquisition
         The scan.
     noise_covariance
-        Covariance ``(coils, coils)`` to use; by default the scan's own, and if it has none, an estimate from
-        the outermost k-space samples.
+        Covariance ``(coils, coils)`` to use; by default the scan's own, and if it has none, that of
+        :func:`mrrecon.operators.estimate_noise`. One that is singular is mended as far as it must, with a note.
+
+    Raises
+    ------
+    DataError
+        If the covariance given is not finite, or zero.
     """
     from mrrecon import operators
 
     scan = acquisition.load()
-    source = "given" if noise_covariance is not None else "noise scan"
+    how: dict[str, Any] = {"source": "given" if noise_covariance is not None else "noise scan"}
     covariance = noise_covariance if noise_covariance is not None else scan.noise_covariance
     if covariance is None:
-        covariance = operators.estimate_noise_covariance(scan.kspace, scan.mask, scan.domains[0])
-        source = "k-space periphery"
-    covariance = np.asarray(to_numpy(covariance))
+        estimate = operators.estimate_noise(scan.kspace, scan.mask, scan.domains[0])
+        covariance, how = estimate.covariance, estimate.settings()
+        if estimate.note:
+            warnings.warn(estimate.note, stacklevel=2)
+    covariance, change = operators.usable_covariance(covariance)
+    if change:
+        warnings.warn(change, stacklevel=2)
     variance = float(np.diag(covariance).real.mean())
     relative = covariance / variance
     return scan.evolve(
         "whiten",
-        {"source": source, "noise_std": np.sqrt(np.diag(covariance).real).tolist()},
+        {**how, "noise_std": np.sqrt(np.diag(covariance).real).tolist()},
         kspace=operators.whiten(scan.kspace, relative),
         maps=None if scan.maps is None else operators.whiten(scan.maps, relative),
         noise_covariance=variance * np.eye(scan.n_coils),
