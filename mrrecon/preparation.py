@@ -18,7 +18,10 @@ from mrrecon.operators.backend import get_array_module, to_numpy
 if TYPE_CHECKING:
     from mrrecon.acquisition import Acquisition
 
-__all__ = ["calibrate", "compress_coils", "hybrid", "select_coils", "undersample", "whiten"]
+
+__all__ = ["calibrate", "compress_coils", "decline_whitening", "hybrid", "select_coils", "undersample", "whiten"]
+
+ABSURD = 10.0  # times the level of the outermost samples: noise that is in none of them
 
 
 def undersample(acquisition: Acquisition, mask: Any) -> Acquisition:
@@ -69,6 +72,15 @@ def whiten(acquisition: Acquisition, noise_covariance: Any = None) -> Acquisitio
     scan = acquisition.load()
     how: dict[str, Any] = {"source": "given" if noise_covariance is not None else "noise scan"}
     covariance = noise_covariance if noise_covariance is not None else scan.noise_covariance
+    if noise_covariance is None and covariance is not None:
+        most = operators.outermost_level(scan.kspace, scan.mask, scan.domains[0])
+        if most is not None and (scan.noise_std or 0) > ABSURD * most:
+            warnings.warn(
+                f"the noise scan says {scan.noise_std:.3g}, but even the outermost samples, signal and noise, are "
+                f"only {most:.3g}: it is left out, and the noise is estimated from the scan",
+                stacklevel=2,
+            )
+            covariance = None
     if covariance is None:
         estimate = operators.estimate_noise(scan.kspace, scan.mask, scan.domains[0])
         covariance, how = estimate.covariance, estimate.settings()
@@ -86,6 +98,17 @@ def whiten(acquisition: Acquisition, noise_covariance: Any = None) -> Acquisitio
         maps=None if scan.maps is None else operators.whiten(scan.maps, relative),
         noise_covariance=variance * np.eye(scan.n_coils),
     )
+
+
+def decline_whitening(acquisition: Acquisition) -> Acquisition:
+    """Take the coils as they are: of a known noise covariance, only the mean variance is kept, as for equal coils.
+
+    Solvers then whiten no more than one has asked for.
+    """
+    level = acquisition.noise_std
+    if level is None or acquisition.is_whitened:
+        return acquisition
+    return acquisition.evolve("not whitened", noise_covariance=level**2 * np.eye(acquisition.n_coils))
 
 
 def select_coils(acquisition: Acquisition, keep: Sequence[int]) -> Acquisition:

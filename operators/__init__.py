@@ -40,6 +40,7 @@ _HOME: dict[str, str] = {
     "estimate_noise": "noise",
     "estimate_noise_covariance": "noise",
     "noise_covariance": "noise",
+    "outermost_level": "noise",
     "usable_covariance": "noise",
     "CoilMixing": "linops",
     "FiniteDifference": "linops",

@@ -24,6 +24,7 @@ __all__ = [
     "estimate_noise",
     "estimate_noise_covariance",
     "noise_covariance",
+    "outermost_level",
     "usable_covariance",
 ]
 
@@ -35,6 +36,7 @@ QUIET_PLANES = 0.125  # share of the x positions, those with the least energy, t
 MAX_LINES = 4096  # peripheral readouts looked at: enough for 1 % on 64 coils
 SPIKE = 25.0  # times the median energy: noise gets there once in 3e7 samples of one coil, in fewer of more coils
 SINGULAR, MENDED = 1e-9, 0.05  # least eigenvalue of the correlations: below the first, raised to the second
+FAR = 4.0  # ratio of two estimates that signal at the edge of k-space does not explain
 AGREE = 0.2  # relative difference of two estimates that is no disagreement
 
 
@@ -173,9 +175,10 @@ def estimate_noise_covariance(kspace: Any, mask: Any, readout_domain: Domain = "
 def estimate_noise(kspace: Any, mask: Any, readout_domain: Domain = "kspace") -> NoiseEstimate:
     """Estimate the noise from the scan itself, when there is no noise scan.
 
-    From the null space of the patches of the calibration block, and beside it from the outermost samples; the first
-    counts where it is to be had. It is not where there is no fully sampled block, or where the noise is not white (a
-    background that was set to zero) or none at all: then it has no floor.
+    From the null space of the patches of the calibration block, and from the outermost samples. Signal makes both too
+    high, so that the lower counts where they agree, and the null space where not: it depends least on where the signal
+    is. The outermost samples count alone where there is no fully sampled block, or where the noise is not white (a
+    background that was set to zero) or none at all, so that the null space has no floor.
 
     Parameters
     ----------
@@ -210,12 +213,25 @@ def estimate_noise(kspace: Any, mask: Any, readout_domain: Domain = "kspace") ->
     return _judged(inner, outer)
 
 
+def outermost_level(kspace: Any, mask: Any, readout_domain: Domain = "kspace") -> float | None:
+    """Level of the outermost samples, noise and what signal is there: no noise is above it. None if all are zero."""
+    found = _outermost(view_or_lazy(kspace), to_numpy(mask).astype(bool), readout_domain)
+    return None if found is None else noise_level(found.covariance)
+
+
 # ---- one verdict from two estimates ------------------------------------------------------------------------
 
 
 def _judged(inner: Found | None, outer: Found | None) -> NoiseEstimate:
     central = None if inner is None or not inner.sound else noise_level(inner.covariance)
     outermost = None if outer is None else noise_level(outer.covariance)
+    if central is not None and outer is not None and outermost is not None and outermost > FAR * central:
+        note = (
+            f"two estimates of the noise are far apart: {central:.3g} in the calibration block, {outermost:.3g} in the "
+            "outermost samples, as where the background of the image was set to zero, so that the noise is not white; "
+            "the second is used, and a noise scan would be better"
+        )
+        return NoiseEstimate(outer.covariance, "outermost samples", outer.uncertainty, central, outermost, note)
     if central is None and outer is not None:
         note = (
             "" if inner is None else f"{inner.why}; the noise level is that of the outermost samples, {outermost:.3g}"
@@ -224,6 +240,8 @@ def _judged(inner: Found | None, outer: Found | None) -> NoiseEstimate:
     assert inner is not None
     method = "null space of the calibration block"
     found = NoiseEstimate(inner.covariance, method, inner.uncertainty, central, outermost)
+    if found.agree and outer is not None and noise_level(outer.covariance) < noise_level(inner.covariance):
+        return NoiseEstimate(outer.covariance, "outermost samples", outer.uncertainty, central, outermost)
     if found.agree is not False or central is None or outermost is None:
         return found
     if outermost > central:

@@ -22,7 +22,8 @@ ORDER = 300  # of the Gram matrix, at most
 ROWS = 20_000  # patches, at most
 FOLDS = 4  # parts of the planes, each measured in the null space of the others
 AT_LEAST = 2500  # independent samples in the null space, at least
-WIDE = 2.0  # times the noise: directions that hold less tell the covariance between coils
+WHITENINGS = 2  # times that the coils are whitened by what was found
+WIDE = 1.5  # times the noise: directions that hold less tell the covariance between coils
 STEP, ERRORS, WINDOW = 0.15, 2.0, 0.06  # the null space ends where its next directions hold so much more
 LEAST_EIGENVALUE = 1e-6  # of the mean, in a covariance: less is rounding
 SYSTEMATIC = 0.05  # of the logarithm of the energies' ratio, inside to outside: uncertainty beside that of few samples
@@ -115,7 +116,7 @@ def null_space(planes: np.ndarray, start: Found | None) -> Found | None:
     """
     coils, count, y, z = planes.shape
     kernel = _kernel(coils, count, y, z)
-    if kernel is None or count < 2 * FOLDS:
+    if kernel is None or max(kernel) == 1 or count < 2 * FOLDS:
         return None
     fits = (y - kernel[0] + 1) * (z - kernel[1] + 1)
     used = planes[:, :: max(1, count * fits // ROWS)]
@@ -127,13 +128,13 @@ def null_space(planes: np.ndarray, start: Found | None) -> Found | None:
     with threadpool_limits(1, "blas"):
         grams = np.array([patch_gram(fold, (1, *kernel)) / (fold.shape[1] * fits) for fold in folds])
         independent = used.size / grams.shape[1]  # samples for each direction
-        white = _mixed(grams, mixing)
-        _, outside, bases = _energies(white)
-        level = outside[: _end(outside, independent)].mean()
-        wide = int((outside <= WIDE * level).sum())
-        values, turn = np.linalg.eigh(_coil_covariance(white, [basis[:, :wide] for basis in bases], coils) / level)
-        values = np.clip(values, LEAST_EIGENVALUE, 1)  # signal only adds: where there is less noise, that is true
-        mixing = (turn / np.sqrt(values)) @ turn.conj().T @ mixing
+        for _ in range(WHITENINGS):
+            white = _mixed(grams, mixing)
+            _, outside, bases = _energies(white)
+            wide = int((outside <= WIDE * outside[: _end(outside, independent)].mean()).sum())
+            values, turn = np.linalg.eigh(_coil_covariance(white, [basis[:, :wide] for basis in bases], coils))
+            values = np.clip(values / np.median(values), LEAST_EIGENVALUE, 1)  # the start has signal in it: only less
+            mixing = (turn / np.sqrt(values)) @ turn.conj().T @ mixing
         inside, outside, _ = _energies(_mixed(grams, mixing))
     end = _end(outside, independent)
     low, high = inside[:end].mean(), outside[:end].mean()

@@ -203,7 +203,7 @@ def _energy(kspace: Any) -> float:
 
 
 def _noise_level(scan: Acquisition) -> float:
-    """Standard deviation of one complex sample: as known, else as estimated from the data, with a note where in doubt."""
+    """Standard deviation of one complex sample: as known, else as estimated, with a note where in doubt."""
     if scan.noise_std is not None:
         return scan.noise_std
     from mrrecon.operators.noise import estimate_noise
