@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from mrrecon.acquisition import Acquisition
 
 UNEXPLAINED = 0.05  # of the signal, by the maps: right ones leave 0.1 to 1.1 % at SNR 5 and more, wrong ones over 80 %
+ABSURD = 10.0  # times the level of the outermost samples: noise that is in none of them
 UNCOVERED = 0.01  # of the voxels with signal: less is the rim of the object at low resolution
 
 __all__ = [
     "calibrate",
     "compress_coils",
+    "decline_whitening",
     "find_centre",
     "fit_mask",
     "hybrid",
@@ -219,27 +221,56 @@ def whiten(acquisition: Acquisition, noise_covariance: Any = None) -> Acquisitio
     acquisition
         The scan.
     noise_covariance
-        Covariance ``(coils, coils)`` to use; by default the scan's own, and if it has none, an estimate from
-        the outermost k-space samples.
+        Covariance ``(coils, coils)`` to use; by default the scan's own, and if it has none, that of
+        :func:`mrrecon.operators.estimate_noise`. One that is singular is mended as far as it must, with a note.
+
+    Raises
+    ------
+    DataError
+        If the covariance given is not finite, or zero.
     """
     from mrrecon import operators
 
     scan = acquisition.load()
-    source = "given" if noise_covariance is not None else "noise scan"
+    how: dict[str, Any] = {"source": "given" if noise_covariance is not None else "noise scan"}
     covariance = noise_covariance if noise_covariance is not None else scan.noise_covariance
+    if noise_covariance is None and covariance is not None:
+        most = operators.outermost_level(scan.kspace, scan.mask, scan.domains[0])
+        if most is not None and (scan.noise_std or 0) > ABSURD * most:
+            warnings.warn(
+                f"the noise scan says {scan.noise_std:.3g}, but even the outermost samples, signal and noise, are "
+                f"only {most:.3g}: it is left out, and the noise is estimated from the scan",
+                stacklevel=2,
+            )
+            covariance = None
     if covariance is None:
-        covariance = operators.estimate_noise_covariance(scan.kspace, scan.mask, scan.domains[0])
-        source = "k-space periphery"
-    covariance = np.asarray(to_numpy(covariance))
+        estimate = operators.estimate_noise(scan.kspace, scan.mask, scan.domains[0])
+        covariance, how = estimate.covariance, estimate.settings()
+        if estimate.note:
+            warnings.warn(estimate.note, stacklevel=2)
+    covariance, change = operators.usable_covariance(covariance)
+    if change:
+        warnings.warn(change, stacklevel=2)
     variance = float(np.diag(covariance).real.mean())
     relative = covariance / variance
     return scan.evolve(
         "whiten",
-        {"source": source, "noise_std": np.sqrt(np.diag(covariance).real).tolist()},
+        {**how, "noise_std": np.sqrt(np.diag(covariance).real).tolist()},
         kspace=operators.whiten(scan.kspace, relative),
         maps=None if scan.maps is None else operators.whiten(scan.maps, relative),
         noise_covariance=variance * np.eye(scan.n_coils),
     )
+
+
+def decline_whitening(acquisition: Acquisition) -> Acquisition:
+    """Take the coils as they are: of a known noise covariance, only the mean variance is kept, as for equal coils.
+
+    Solvers then whiten no more than one has asked for.
+    """
+    level = acquisition.noise_std
+    if level is None or acquisition.is_whitened:
+        return acquisition
+    return acquisition.evolve("not whitened", noise_covariance=level**2 * np.eye(acquisition.n_coils))
 
 
 def select_coils(acquisition: Acquisition, keep: Sequence[int]) -> Acquisition:

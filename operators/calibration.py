@@ -180,23 +180,23 @@ def patch_gram(block: Any, kernel: Sequence[int]) -> Any:
     Parameters
     ----------
     block
-        ``(coils, lx, ly, lz)`` complex64.
+        ``(coils, lx, ly, lz)``, complex.
     kernel
         ``(kx, ky, kz)``.
 
     Returns
     -------
-    Array ``(n, n)`` complex64, n = coils * kx * ky * kz, in that order.
+    Array ``(n, n)``, n = coils * kx * ky * kz, in that order, of the precision of `block`.
     """
     xp = get_array_module(block)
     coils = block.shape[0]
     size = coils * int(np.prod(kernel))
     fits = [n - k + 1 for n, k in zip(block.shape[1:], kernel, strict=True)]
     step = max(1, PATCH_BYTES // (8 * size * fits[1] * fits[2]))
-    gram = xp.zeros((size, size), dtype=np.complex64)
+    gram = xp.zeros((size, size), dtype=block.dtype)
     for first in range(0, fits[0], step):
         count = min(step, fits[0] - first)
-        patches = xp.empty((coils, *kernel, count, *fits[1:]), dtype=np.complex64)
+        patches = xp.empty((coils, *kernel, count, *fits[1:]), dtype=block.dtype)
         for jx, jy, jz in np.ndindex(*kernel):
             x = first + jx
             patches[:, jx, jy, jz] = block[:, x : x + count, jy : jy + fits[1], jz : jz + fits[2]]
@@ -213,7 +213,7 @@ def _product(a: Any, b: Any, lower: bool = False) -> Any:
     """
     if get_array_module(a) is not np:
         return a @ b
-    out = np.zeros((a.shape[0], b.shape[1]), np.complex64)
+    out = np.zeros((a.shape[0], b.shape[1]), a.dtype)
     rows = -(-a.shape[0] // (8 * num_threads()))
 
     def block(i: int) -> None:

@@ -64,7 +64,7 @@ def test_whitening_without_a_noise_scan_estimates_the_noise_and_says_so(scan, rn
     unknown = mr.Acquisition(scan.kspace + draw(rng, COILS, *SHAPE) * scan.mask, scan.mask)
     white = unknown.whiten()
     assert white.is_whitened
-    assert white.provenance[-1].settings["source"] == "k-space periphery"
+    assert white.provenance[-1].settings["source"] == "outermost samples"
 
 
 def test_steps_are_recorded_and_the_original_is_untouched(scan):

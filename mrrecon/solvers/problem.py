@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -256,13 +257,15 @@ def _energy(kspace: Any) -> float:
 
 
 def _noise_level(scan: Acquisition) -> float:
-    """Standard deviation of one complex sample: as known, else from the quietest part of the data."""
+    """Standard deviation of one complex sample: as known, else as estimated, with a note where in doubt."""
     if scan.noise_std is not None:
         return scan.noise_std
-    from mrrecon.operators.coils import estimate_noise_covariance
+    from mrrecon.operators.noise import estimate_noise
 
-    covariance = estimate_noise_covariance(scan.kspace, scan.mask, scan.domains[0])
-    return float(np.sqrt(np.mean(np.diag(covariance).real)))
+    estimate = estimate_noise(scan.kspace, scan.mask, scan.domains[0])
+    if estimate.note:
+        warnings.warn(estimate.note, stacklevel=4)
+    return estimate.level
 
 
 def _device(array: Any) -> str:
