@@ -132,7 +132,7 @@ def test_info_lists_what_a_format_takes(suffix, scan, tmp_path, capsys):
     (line,) = (one for one in capsys.readouterr().out.splitlines() if one.startswith("options"))
     for name in io.reader_options(io.detect(path)):
         assert f"--read.{name}" in line
-    assert ("--read.contrast (0)" in line) == (suffix == ".mrd")
+    assert ("--read.contrast" in line) == (suffix == ".mrd")
 
 
 @pytest.mark.parametrize(
