@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mrrecon.io.centring import is_wrapped
-from mrrecon.io.ismrmrd_lines import Layout, Source
+from mrrecon.io.ismrmrd_lines import Layout, Source, in_batches
 from mrrecon.operators.fourier import ifft
 
 __all__ = ["mention_wrapped"]
@@ -51,13 +51,8 @@ def _plane(source: Source, layout: Layout, along: str, across: str, n: int) -> n
     best = values[np.abs(values - middle).argmin()]
     chosen = np.flatnonzero(other == best)
     _, unique = np.unique(position[chosen], return_index=True)
-    chosen = chosen[unique]
     plane = np.zeros((n, layout.coils, layout.readout), np.complex64)
-    rows = layout.rows[chosen]
-    ordered = np.argsort(rows)
-    chosen = chosen[ordered]
-    lines = layout.straight(source.lines(rows[ordered]), chosen)
-    used = lines[:, :, layout.skip : layout.skip + layout.used]
-    plane[position[chosen], :, layout.start : layout.start + layout.used] = used
+    for part in in_batches(layout, np.sort(chosen[unique])):
+        plane[position[part]] = layout.placed(source.lines(layout.rows[part]), part)
     signs = layout.plane_signs[:, 0] if along == "first" else layout.plane_signs[0]
-    return plane * (signs * signs[n // 2])[:, None, None] * layout.readout_signs
+    return plane * (signs * signs[n // 2])[:, None, None]

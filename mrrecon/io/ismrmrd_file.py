@@ -78,10 +78,20 @@ def read(
     contrast: int | None = None,
     phase: int | None = None,
     set: int | None = None,
+    average: int | None = None,
+    segment: int | None = None,
+    user: tuple[int, int] | None = None,
+    slice: int | list[int] | None = None,
+    orientation: int | None = None,
     slab: int | None = None,
     remove_oversampling: bool = True,
     recentre: bool = True,
     wrapped: str = "",
+    center_lines: tuple[int, int] | None = None,
+    voxel_size: tuple[float, float, float] | None = None,
+    noise: bool = True,
+    phase_correction: bool = True,
+    reference_maps: bool = True,
 ) -> Acquisition:
     """Read an ISMRMRD file.
 
@@ -91,6 +101,15 @@ def read(
         HDF5 file.
     repetition, contrast, phase, set
         Which one to read where the scan holds several (a warning says how many there are).
+    average
+        Which one to read, instead of the mean of all.
+    segment, user
+        Which of the lines that were measured several times: value of the segment counter, or of a user counter as
+        ``(number of the counter, value)``.
+    slice
+        Counters of the slices of a 2D scan to read.
+    orientation
+        Which one of the orientations of a 2D scan, in the order of their first slices.
     slab
         Which slab of a 3D scan with several.
     remove_oversampling
@@ -101,13 +120,21 @@ def read(
     wrapped
         Axes of the result, for example ``"yz"``, along which the object wraps around the field of view
         (the samples have alternating signs), to be undone.
+    center_lines
+        Counters (first, second phase encoding) of the lines at the centre of k-space, instead of the header's.
+    voxel_size
+        Edges in mm along (x, y, z) of the result, instead of the header's.
+    noise
+        Whether to use noise readouts.
+    phase_correction
+        Whether to correct reversed readouts by the navigators.
+    reference_maps
+        Whether to estimate coil maps from reference lines that are a scan of their own.
 
     Raises
     ------
     FileFormatError
         If the file is damaged, not Cartesian, has no imaging readouts, or lacks what an option asks for.
-    DataError
-        If the energy clearly peaks away from the centre of k-space.
     """
     with open_if_hdf5(path) as file:
         name = _group_name(file) if file is not None else None
@@ -135,6 +162,16 @@ def read(
         remove_oversampling=remove_oversampling,
         recentre=recentre,
         wrapped=wrapped,
+        average=average,
+        segment=segment,
+        user=user,
+        slice=slice,
+        orientation=orientation,
+        center_lines=center_lines,
+        voxel_size=voxel_size,
+        noise=noise,
+        phase_correction=phase_correction,
+        reference_maps=reference_maps,
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from mrrecon.errors import FileFormatError
 
-__all__ = ["FLAGS", "HEADER_DTYPE", "Header", "Limit", "acquisition_dtype", "affine_of", "parse_header"]
+__all__ = ["FLAGS", "HEADER_DTYPE", "Header", "Limit", "acquisition_dtype", "affine_of", "flagged", "parse_header"]
 
 COUNTERS_DTYPE = np.dtype(
     [(n, "<u2") for n in ("kspace_encode_step_1", "kspace_encode_step_2", "average", "slice", "contrast", "phase")]
@@ -47,7 +47,14 @@ FLAGS = {
     "surface_coil_correction": 29,
     "phase_stabilization_reference": 30,
     "phase_stabilization": 31,
+    "multiband_reference": 64,  # not in the standard (its last flag for users): reference lines of slice acceleration
 }
+
+
+def flagged(heads: np.ndarray, *names: str) -> np.ndarray:
+    """For each readout whether it has one of these flags."""
+    bits = sum(1 << (FLAGS[name] - 1) for name in names)
+    return (heads["flags"] & np.uint64(bits)) != 0
 
 
 def acquisition_dtype() -> np.dtype:
@@ -132,9 +139,17 @@ def parse_header(text: str, path: Path) -> Header:
         if root.tag != "ismrmrdHeader" or encoding is None:
             raise ValueError("there is no <encoding> in an <ismrmrdHeader>")
         encoded_matrix, encoded_fov = _space(encoding, "encodedSpace")
-        recon_matrix, recon_fov = _space(encoding, "reconSpace")
+        recon_matrix, recon_fov = encoded_matrix, encoded_fov
+        if encoding.find("reconSpace/matrixSize") is not None:
+            recon_matrix, recon_fov = _space(encoding, "reconSpace")
+        known = min(encoded_fov) > 0
+        ex, ey, ez = (f or float(n) for f, n in zip(encoded_fov, encoded_matrix, strict=True))  # voxels of 1 mm
+        encoded_fov = ex, ey, ez
+        voxels = zip(recon_fov, encoded_fov, encoded_matrix, recon_matrix, strict=True)
+        rx, ry, rz = (f if f and known else e / n * m for f, e, n, m in voxels)
+        recon_fov = rx, ry, rz
         limits = {}
-        for name in ("kspace_encoding_step_1", "kspace_encoding_step_2"):
+        for name in ("kspace_encoding_step_1", "kspace_encoding_step_2", "slice"):
             found = encoding.find(f"encodingLimits/{name}")
             if found is not None:
                 limits[name] = Limit(*(int(_text(found, part)) for part in ("minimum", "maximum", "center")))
@@ -148,18 +163,21 @@ def parse_header(text: str, path: Path) -> Header:
             (encoding.findtext("trajectory") or "cartesian").strip().lower(),
             float(bandwidth) if bandwidth and 0 < float(bandwidth) <= 2 else 1.0,
             (root.findtext("measurementInformation/protocolName") or "").strip(),
+            (root.findtext("acquisitionSystemInformation/systemVendor") or "").strip(),
+            (encoding.findtext("parallelImaging/calibrationMode") or "").strip().lower(),
+            known,
         )
     except (ValueError, ElementTree.ParseError, AttributeError) as error:
         raise FileFormatError(f"{path} has no usable ISMRMRD header: {error}; the file is damaged.") from error
 
 
 def _space(encoding: ElementTree.Element, name: str) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
-    """Matrix size and field of view (mm) of the encoded or the reconstructed space."""
+    """Matrix size and field of view (mm; 0 where it is not stated) of the encoded or the reconstructed space."""
     x, y, z = (int(_text(encoding, f"{name}/matrixSize/{a}")) for a in "xyz")
-    fx, fy, fz = (float(_text(encoding, f"{name}/fieldOfView_mm/{a}")) for a in "xyz")
+    fx, fy, fz = (float(encoding.findtext(f"{name}/fieldOfView_mm/{a}") or 0) for a in "xyz")
     if not all(1 <= n <= 65536 for n in (x, y, z)):
         raise ValueError(f"{name} has the matrix size {(x, y, z)}")
-    if not all(math.isfinite(f) and 0 < f < 1e5 for f in (fx, fy, fz)):
+    if not all(math.isfinite(f) and 0 <= f < 1e5 for f in (fx, fy, fz)):
         raise ValueError(f"{name} has the field of view {(fx, fy, fz)} mm")
     return (x, y, z), (fx, fy, fz)
 

@@ -10,11 +10,11 @@ import numpy as np
 
 from mrrecon.errors import FileFormatError
 from mrrecon.io.checks import array_bytes, require_memory
-from mrrecon.io.ismrmrd_header import FLAGS, Header
+from mrrecon.io.ismrmrd_header import Header, flagged
 from mrrecon.io.lazy import FileArray
 from mrrecon.operators.fourier import fft, ifft
 
-__all__ = ["Layout", "LinesArray", "Source", "noise_covariance", "plan_layout", "read_samples"]
+__all__ = ["Kind", "Layout", "LinesArray", "Source", "in_batches", "plan_layout"]
 
 _BATCH_BYTES = 64 * 2**20
 
@@ -42,6 +42,29 @@ class Source(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class Kind:
+    """Readouts that are sampled alike, once reversed ones are flipped.
+
+    Parameters
+    ----------
+    samples
+        Samples of each readout in the file.
+    skip, used
+        How many samples to discard before, and how many to use.
+    start
+        Where the first used sample lies in the encoded readout.
+    backwards
+        Whether they were sampled backwards.
+    """
+
+    samples: int
+    skip: int
+    used: int
+    start: int
+    backwards: bool
+
+
 @dataclass(frozen=True, eq=False)
 class Layout:
     """Where each readout goes.
@@ -52,40 +75,36 @@ class Layout:
         Row numbers in the file, increasing.
     first, second
         For each row its position along (y, z) of a 3D scan, or (slice, z) of a 2D one.
-    reversed_rows
-        For each row whether it was sampled backwards.
-    start, skip, used
-        Readout: where its first used sample lies in the encoded readout, how many samples to discard
-        before, and how many to use.
+    kinds, kind
+        How readouts are sampled, and for each row which of them it is.
     readout, kept
         Encoded readout length, and its length after oversampling is removed.
     shape
         ``(coils, x, y, z)`` of the result.
-    averages
-        Mean number of readouts per sampled position.
-    samples
-        Samples of each readout in the file.
     wrapped
         Axes of the result along which the samples carry (-1)^k, which is to be undone.
     resampling
         Matrix ``(samples, samples)`` from ramp samples to equal steps, or ``None``.
+    correction
+        For each row constant and linear phase (rad, rad per pixel of the encoded readout from its middle) that is to
+        be taken off its image, ``(rows, 2)``, or ``None``.
+    gain
+        For each row a factor, or ``None``.
     """
 
     rows: np.ndarray
     first: np.ndarray
     second: np.ndarray
-    reversed_rows: np.ndarray
-    start: int
-    skip: int
-    used: int
+    kinds: tuple[Kind, ...]
+    kind: np.ndarray
     readout: int
     kept: int
     volumetric: bool
     shape: tuple[int, int, int, int]
-    averages: float
-    samples: int
     wrapped: str = ""
     resampling: np.ndarray | None = None
+    correction: np.ndarray | None = None
+    gain: np.ndarray | None = None
 
     @property
     def coils(self) -> int:
@@ -93,14 +112,36 @@ class Layout:
         return self.shape[0]
 
     @property
+    def spots(self) -> np.ndarray:
+        """For each row one number for its position."""
+        return self.first.astype(np.int64) * 2**20 + self.second
+
+    @property
+    def averages(self) -> float:
+        """Mean number of readouts per sampled position."""
+        return float(len(self.rows) / len(np.unique(self.spots)))
+
+    @property
+    def backwards(self) -> np.ndarray:
+        """For each row whether it was sampled backwards."""
+        return np.asarray(np.array([kind.backwards for kind in self.kinds])[self.kind])
+
+    @property
     def partial_echo(self) -> bool:
-        """Whether part of the readout was not sampled."""
-        return self.used < self.readout
+        """Whether part of a readout was not sampled."""
+        return any(kind.used < self.readout for kind in self.kinds)
 
     @property
     def keeps_readout(self) -> bool:
         """Whether the x axis of the result is in the k-space domain: a 3D scan with a partial echo."""
         return self.volumetric and self.partial_echo
+
+    def of(self, keep: np.ndarray) -> Layout:
+        """The same with some of the rows, by a mask or by indices."""
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        for name in ("rows", "first", "second", "kind", "correction", "gain"):
+            fields[name] = None if fields[name] is None else fields[name][keep]
+        return Layout(**fields)
 
     def _signs(self, n: int, axis: str) -> np.ndarray:
         """The factor that undoes the wrapping along one axis of n positions."""
@@ -118,34 +159,79 @@ class Layout:
         z = self._signs(self.shape[3], "z")
         return np.outer(self._signs(self.shape[2], "y"), z) if self.volumetric else z[None]
 
-    def _readout_mask(self) -> np.ndarray:
-        """Positions of the kept readout that were sampled."""
+    def covered(self) -> np.ndarray:
+        """Positions of the kept readout that each kind samples, ``(kinds, kept)``."""
         position = (np.arange(self.kept) - self.kept // 2) * self.readout / self.kept + self.readout // 2
-        return (position >= self.start) & (position <= self.start + self.used - 1)
+        return np.array([(position >= k.start) & (position <= k.start + k.used - 1) for k in self.kinds])
 
     def mask(self) -> np.ndarray:
-        """Sampling mask ``(y, z)``, or ``(x, y, z)`` with a partial echo in 3D."""
+        """Sampling mask ``(y, z)``, or ``(x, y, z)`` with a partial echo in 3D.
+
+        Raises
+        ------
+        FileFormatError
+            If the slices of a 2D scan are sampled differently.
+        """
+        covered = self.covered()
+        lines = self.shape[2:] if self.volumetric else (self.shape[1], self.shape[3])
+        taken = np.zeros((len(self.kinds), *lines), bool)
+        taken[self.kind, self.first, self.second] = True
         if self.volumetric:
-            lines = np.zeros(self.shape[2:], bool)
-            lines[self.first, self.second] = True
-            return self._readout_mask()[:, None, None] & lines if self.partial_echo else lines
-        columns = np.zeros((self.shape[1], self.shape[3]), bool)
-        columns[self.first, self.second] = True
-        if not (columns == columns[:1]).all():
-            raise FileFormatError("The slices of this 2D scan are sampled differently; read them one by one.")
-        return self._readout_mask()[:, None] & columns[0]
+            return np.einsum("kx,kyz->xyz", covered, taken) if self.partial_echo else np.any(taken, axis=0)
+        slices = np.einsum("ky,ksz->syz", covered, taken)
+        if not (slices == slices[:1]).all():
+            raise FileFormatError(
+                "The slices of this 2D scan are sampled differently, and one mask cannot say that; "
+                "read them one by one with slice=0, slice=1 ..."
+            )
+        return slices[0]
 
-    def straight(self, lines: np.ndarray, part: np.ndarray) -> np.ndarray:
-        """Readouts of the rows `part`, ``(rows, coils, samples)``, as if all were acquired forwards at equal steps."""
-        backwards = self.reversed_rows[part]
-        lines[backwards] = lines[backwards, :, ::-1]
-        return lines if self.resampling is None else lines @ self.resampling.T
+    def placed(self, lines: np.ndarray, part: np.ndarray) -> np.ndarray:
+        """Readouts of the rows `part`, all of one kind, in the encoded readout, ``(rows, coils, readout)``."""
+        kind = self.kinds[self.kind[part[0]]]
+        if kind.backwards:
+            lines = lines[:, :, ::-1]
+        if self.resampling is not None:
+            lines = lines @ self.resampling.T
+        if kind.used < self.readout or kind.samples > kind.used:
+            full = np.zeros((*lines.shape[:2], self.readout), np.complex64)
+            full[:, :, kind.start : kind.start + kind.used] = lines[:, :, kind.skip : kind.skip + kind.used]
+            lines = full
+        if self.wrapped:
+            lines = lines * self.readout_signs
+        return lines if self.gain is None else lines * self.gain[part, None, None]
 
-    def slice_positions(self, heads: np.ndarray) -> np.ndarray:
-        """Centre of each slice of a 2D scan, ``(slices, 3)``, mm."""
-        centres = np.zeros((self.shape[1], 3))
-        centres[self.first] = heads["position"][self.rows]
-        return centres
+
+def _kinds(heads: np.ndarray, every: np.ndarray, readout: int, path: Path) -> tuple[tuple[Kind, ...], np.ndarray]:
+    """How readouts are sampled.
+
+    ``center_sample`` counts in the order of acquisition; a converter that writes the same middle for both
+    directions means the one after flipping.
+    """
+    backwards = flagged(heads, "reverse")
+    forward = np.unique(every["center_sample"][~flagged(every, "reverse")])
+    columns = np.stack(
+        [heads[n].astype(np.int64) for n in ("number_of_samples", "center_sample", "discard_pre", "discard_post")]
+        + [backwards.astype(np.int64)],
+        axis=1,
+    )
+    different, kind = np.unique(columns, axis=0, return_inverse=True)
+    kinds = []
+    for samples, center, before, after, turned in different.tolist():
+        if center == 0 and samples >= readout:  # some converters leave it out
+            center = samples // 2
+        elif turned:
+            middle = center == samples // 2 and samples % 2 == 0 and (not forward.size or center in forward)
+            center = center if middle else samples - 1 - center
+        skip = after if turned else before
+        used, start = samples - before - after, readout // 2 - center + skip
+        if used <= 0 or start < 0 or start + used > readout:
+            raise FileFormatError(
+                f"{path}: readouts of {samples} samples with centre {center} do not fit the encoded matrix of "
+                f"{readout}."
+            )
+        kinds.append(Kind(samples, skip, used, start, bool(turned)))
+    return tuple(kinds), kind.reshape(-1)
 
 
 def plan_layout(
@@ -155,53 +241,63 @@ def plan_layout(
     volumetric: bool,
     remove_oversampling: bool,
     path: Path,
+    *,
+    slices: np.ndarray | None = None,
+    center_lines: tuple[int, int] | None = None,
 ) -> Layout:
     """Decide where the readouts `rows` go.
+
+    Parameters
+    ----------
+    header, heads, rows
+        Header, all readout headers, and which of them to sort.
+    volumetric
+        Whether the scan is 3D.
+    remove_oversampling
+        Crop the readout to the reconstructed field of view.
+    path
+        The file, for messages.
+    slices
+        Slice counters of a 2D scan in the order in which they are to come.
+    center_lines
+        Counters of the lines at the centre instead of the header's.
 
     Raises
     ------
     FileFormatError
-        If a readout falls outside the encoded matrix, or the readouts disagree in coils or centre.
+        If a readout does not fit the encoded matrix, or the readouts disagree in coils.
     """
     chosen = heads[rows]
-    forward = (chosen["flags"] & np.uint64(1 << (FLAGS["reverse"] - 1))) == 0
-    alike = chosen[forward] if forward.any() else chosen  # a reversed readout is flipped onto the forward ones
-    for field in ("active_channels", "center_sample", "discard_pre", "discard_post"):
-        values = np.unique(alike[field])
-        if len(values) > 1:
-            raise FileFormatError(
-                f"{path}: the readouts differ in {field}, {values.tolist()[:8]}; it cannot be put on one grid."
-            )
-    reference = alike[0]
-    coils, samples = int(reference["active_channels"]), int(reference["number_of_samples"])
-    if coils == 0 or samples == 0:
-        raise FileFormatError(f"{path} has readouts with {coils} coils and {samples} samples; nothing to read.")
-    readout = header.encoded_matrix[0]
-    skip = int(reference["discard_pre"])
-    used = samples - skip - int(reference["discard_post"])
-    center = int(reference["center_sample"])
-    if center == 0 and samples >= readout:  # some converters leave it out
-        center = samples // 2
-    start = readout // 2 - center + skip
-    if used <= 0 or start < 0 or start + used > readout:
+    channels = np.unique(chosen["active_channels"])
+    if len(channels) > 1:
         raise FileFormatError(
-            f"{path}: readouts of {samples} samples with centre {center} do not fit the encoded matrix of {readout}."
+            f"{path}: the readouts differ in active_channels, {channels.tolist()[:8]}; it cannot be put on one grid."
         )
-    lines = _positions(chosen, header, 1, path)
+    coils, samples = int(channels[0]), int(chosen["number_of_samples"].max())
+    if coils == 0 or chosen["number_of_samples"].min() == 0:
+        raise FileFormatError(f"{path} has readouts with {coils} coils and 0 samples; nothing to read.")
+    readout = header.encoded_matrix[0]
+    kinds, kind = _kinds(chosen, heads, readout, path)
+    lengths = np.unique(chosen["number_of_samples"])
+    if header.resampling is not None and (len(lengths) > 1 or len(header.resampling) != samples):
+        raise FileFormatError(
+            f"{path}: readouts of {lengths.tolist()} samples cannot be resampled by a matrix for "
+            f"{len(header.resampling)}."
+        )
+    y = _positions(chosen, header, 1, path, None if center_lines is None else center_lines[0])
     if volumetric:
-        first, second = lines, _positions(chosen, header, 2, path)
+        first, second = y, _positions(chosen, header, 2, path, None if center_lines is None else center_lines[1])
     else:
-        slices, first = np.unique(chosen["idx"]["slice"], return_inverse=True)
-        second = lines
-    imaging = (chosen["flags"] & np.uint64(1 << (FLAGS["calibration"] - 1))) == 0
-    spot = first.astype(np.int64) * 2**20 + second
-    keep = imaging | ~np.isin(spot, spot[imaging])  # calibration-only lines fill the gaps
+        order = np.unique(chosen["idx"]["slice"]) if slices is None else slices
+        place = np.zeros(int(chosen["idx"]["slice"].max()) + 1, np.int64)
+        place[order] = np.arange(len(order))
+        first, second = place[chosen["idx"]["slice"]], y
     # far more cells than any scan leaves out: ask before memory is taken for them
     cells = header.encoded_matrix[1] * (header.encoded_matrix[2] if volumetric else 1)
-    if cells > 256 * len(np.unique(spot)) or readout > 16 * used:
+    if cells > 256 * len(np.unique(first.astype(np.int64) * 2**20 + second)) or readout > 16 * samples:
         raise FileFormatError(
             f"{path}: the header's matrix {header.encoded_matrix} cannot belong to {len(rows)} readouts "
-            f"of {used} samples; the header is damaged."
+            f"of {samples} samples; the header is damaged."
         )
     kept = readout
     if remove_oversampling:
@@ -210,66 +306,44 @@ def plan_layout(
     if volumetric:
         shape = (coils, kept, header.encoded_matrix[1], header.encoded_matrix[2])
     else:
-        shape = (coils, len(slices), kept, header.encoded_matrix[1])
-    return Layout(
-        rows=rows[keep],
-        first=first[keep],
-        second=second[keep],
-        reversed_rows=~forward[keep],
-        start=start,
-        skip=skip,
-        used=used,
-        readout=readout,
-        kept=kept,
-        volumetric=volumetric,
-        shape=shape,
-        averages=float(keep.sum() / len(np.unique(spot[keep]))),
-        samples=samples,
-        resampling=header.resampling,
-    )
+        shape = (coils, len(order), kept, header.encoded_matrix[1])
+    return Layout(rows, first, second, kinds, kind, readout, kept, volumetric, shape, resampling=header.resampling)
 
 
-def _positions(chosen: np.ndarray, header: Header, step: int, path: Path) -> np.ndarray:
-    """Grid position of each readout along phase encoding `step`, zero frequency at n // 2."""
+def _positions(chosen: np.ndarray, header: Header, step: int, path: Path, given: int | None) -> np.ndarray:
+    """Grid position of each readout along phase encoding `step`, zero frequency at n // 2.
+
+    Lines that do not fit around the header's centre are placed around it circularly: where k-space really has its
+    centre is found on the data, and a roll puts all of them right.
+    """
     n = header.encoded_matrix[step]
     index = chosen["idx"][f"kspace_encode_step_{step}"].astype(np.int64)
     limit = header.limits.get(f"kspace_encoding_step_{step}")
     center = n // 2
-    if limit is not None and (limit.center > 0 or limit.maximum < n // 2):
+    if given is not None:
+        center = given
+    elif limit is not None and (limit.center > 0 or limit.maximum < n // 2):
         center = limit.center
     position = index - center + n // 2
-    if position.min() < 0 or position.max() >= n:
+    if position.min() >= 0 and position.max() < n:
+        return position
+    if given is not None or index.max() - index.min() >= n:
         raise FileFormatError(
             f"{path}: phase-encoding step {step} runs from {index.min()} to {index.max()} around the centre "
-            f"{center}, "
-            f"which does not fit the encoded matrix of {n}; the header is inconsistent."
+            f"{center}, which does not fit the encoded matrix of {n}; the header is inconsistent "
+            "(center_lines=(y, z) says which lines are at the centre)."
         )
-    return position
+    return position % n
 
 
-def read_samples(source: Source, heads: np.ndarray, rows: np.ndarray, coils: int) -> list[np.ndarray]:
-    """Samples of some readouts, each ``(coils, samples)``, those with another number of coils left out."""
-    there = (heads["active_channels"][rows] == coils) & (heads["number_of_samples"][rows] > 0)
-    return [source.lines(np.array([row]))[0] for row in rows[there]]
-
-
-def noise_covariance(
-    samples: list[np.ndarray], dwells: np.ndarray, imaging_dwell: float, header: Header
-) -> np.ndarray | None:
-    """Noise covariance of one imaging sample, from noise readouts.
-
-    Noise power is proportional to the receiver bandwidth, so the covariance is scaled by the ratio of the
-    dwell times, and by the header's relative receiver noise bandwidth. ``None`` when there are fewer
-    samples than coils.
-    """
-    noise = np.concatenate(samples, axis=1).astype(np.complex128) if samples else np.zeros((1, 0))
-    if noise.shape[1] < noise.shape[0] or not np.isfinite(noise).all():
-        return None
-    covariance = noise @ noise.conj().T / noise.shape[1]
-    dwell = float(np.median(dwells))
-    if dwell > 0 and imaging_dwell > 0:
-        covariance = covariance * dwell / (imaging_dwell * header.relative_noise_bandwidth)
-    return covariance if np.linalg.eigvalsh(covariance).min() > 0 else None
+def in_batches(layout: Layout, take: np.ndarray) -> list[np.ndarray]:
+    """Split some indices of rows into pieces of one kind that fit in memory."""
+    pieces = []
+    for number, kind in enumerate(layout.kinds):
+        mine = take[layout.kind[take] == number]
+        size = max(1, _BATCH_BYTES // (8 * kind.samples * layout.coils))
+        pieces += [mine[begin : begin + size] for begin in range(0, len(mine), size)]
+    return pieces
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -294,44 +368,41 @@ class LinesArray(FileArray):
         else:
             take = take[(plan.first >= xs.start) & (plan.first < xs.stop)]
             grid = np.zeros((n_x, n_z, n_coils, n_y), np.complex64)
-        counts = np.zeros(grid.shape[:2], np.int32)
-        batch = max(1, _BATCH_BYTES // (8 * plan.samples * plan.coils))
-        for begin in range(0, len(take), batch):
-            part = take[begin : begin + batch]
-            lines = plan.straight(self.source.lines(plan.rows[part])[:, coils], part)
-            if plan.volumetric:
-                lines = self._readout(lines)[:, :, xs]
-                at = plan.first[part], plan.second[part]
+        covered = plan.covered()
+        counts = np.zeros((len(plan.kinds), *grid.shape[:2]), np.int32)
+        for part in in_batches(plan, take):
+            lines = self._readout(self.source.lines(plan.rows[part])[:, coils], part)
+            at = plan.first[part] - (0 if plan.volumetric else xs.start), plan.second[part]
+            np.add.at(counts[plan.kind[part[0]]], at, 1)
+            if counts[:, *at].sum(axis=0).max(initial=0) > 1:
+                np.add.at(grid, at, lines[:, :, xs] if plan.volumetric else lines)
             else:
-                lines = self._readout(lines)
-                at = plan.first[part] - xs.start, plan.second[part]
-            np.add.at(counts, at, 1)
-            if counts[at].max(initial=0) > 1:
-                np.add.at(grid, at, lines)
-            else:
-                grid[at] = lines
+                grid[at] = lines[:, :, xs] if plan.volumetric else lines
         if self.layout.wrapped:
             grid *= plan.plane_signs[:, :, None, None]
-        if counts.max(initial=0) > 1:
-            grid /= np.maximum(counts, 1)[:, :, None, None]
+        if counts.sum(axis=0).max(initial=0) > 1:
+            if plan.keeps_readout or not plan.volumetric:  # some kinds leave out samples
+                every = np.einsum("kx,kab->abx", covered[:, xs] if plan.volumetric else covered, counts)
+                grid /= np.maximum(every, 1)[:, :, None]
+            else:
+                grid /= np.maximum(counts.sum(axis=0), 1)[:, :, None, None]
         return grid.transpose(2, 3, 0, 1) if plan.volumetric else grid.transpose(2, 0, 3, 1)
 
-    def _readout(self, lines: np.ndarray) -> np.ndarray:
-        """Place samples in the encoded readout and remove its oversampling."""
+    def _readout(self, lines: np.ndarray, part: np.ndarray) -> np.ndarray:
+        """Place samples in the encoded readout, correct their phase and remove the oversampling."""
         plan = self.layout
-        if plan.used < plan.readout or plan.samples > plan.used:
-            full = np.zeros((*lines.shape[:2], plan.readout), np.complex64)
-            full[:, :, plan.start : plan.start + plan.used] = lines[:, :, plan.skip : plan.skip + plan.used]
-            lines = full
-        if plan.wrapped:
-            lines = lines * plan.readout_signs
+        lines = plan.placed(lines, part)
+        phase = None if plan.correction is None else plan.correction[part]
         in_kspace = plan.keeps_readout or not plan.volumetric
-        if in_kspace and plan.kept == plan.readout:
+        if in_kspace and plan.kept == plan.readout and (phase is None or not phase.any()):
             return lines
         image = ifft(np.ascontiguousarray(lines), axes=(2,))
+        if phase is not None and phase.any():
+            x = np.arange(plan.readout) - plan.readout // 2
+            image *= np.exp(-1j * (phase[:, :1] + phase[:, 1:] * x)).astype(np.complex64)[:, None]
         begin = plan.readout // 2 - plan.kept // 2
         image = image[:, :, begin : begin + plan.kept]
         if not in_kspace:
             return image
         kspace = fft(np.ascontiguousarray(image), axes=(2,))
-        return kspace * plan._readout_mask() if plan.partial_echo else kspace
+        return kspace * plan.covered()[plan.kind[part[0]]] if plan.partial_echo else kspace

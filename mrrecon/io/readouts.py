@@ -4,52 +4,49 @@ A reader translates its headers into an :class:`~mrrecon.io.ismrmrd_header.Heade
 ``HEADER_DTYPE`` and says where the samples are (a :class:`~mrrecon.io.ismrmrd_lines.Source`);
 :func:`acquisition_of` does the rest:
 
-- noise scans give the noise covariance, scaled from their dwell time to that of the imaging readouts;
-- navigation, phase-correction, feedback and dummy readouts are left out; reversed ones are flipped;
+- one contrast, repetition, set, phase ... is read, with a note of what else there is; averages are averaged; lines
+  that other counters (segment, user) tell apart never are;
 - each line goes to its place relative to the centre given by the encoding limits, in the encoded matrix, so
-  that partial Fourier, elliptical corners and acceleration stay unsampled in the mask;
-- averages are averaged; calibration-only lines fill positions that imaging lines leave free;
+  that partial Fourier, elliptical corners and acceleration stay unsampled in the mask; so do readouts and ends
+  of readouts that are exactly zero;
+- reversed readouts are flipped about k = 0; in echo-planar scans their phase is corrected by the navigators;
+- reference lines that belong to the image fill positions that imaging lines leave free; those of another scan (the
+  header says so, or the data do) give coil maps instead, and never image data;
+- noise scans give the noise covariance, scaled from their dwell time to that of the imaging readouts;
+- navigation, feedback and dummy readouts and those of other encoding spaces are left out;
 - readout oversampling is cropped in the image domain.
 
 A 3D scan comes out with x = readout, already in the image domain, and a (y, z) mask; with a partial echo x
-stays in k-space and the mask has three axes. A 2D multi-slice scan has x = slice, y = readout, z = phase
-encoding.
+stays in k-space and the mask has three axes. A 2D multi-slice scan (the second phase encoding never used) has x =
+slice, in the order of their places, y = readout, z = phase encoding.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from mrrecon.acquisition import Acquisition, Domain, Step
-from mrrecon.errors import FileFormatError
+from mrrecon.errors import CalibrationError, DataError, FileFormatError
 from mrrecon.io.ismrmrd_centring import mention_wrapped
-from mrrecon.io.ismrmrd_header import FLAGS, Header, affine_of
-from mrrecon.io.ismrmrd_lines import Layout, LinesArray, Source, noise_covariance, plan_layout, read_samples
+from mrrecon.io.ismrmrd_header import Header, affine_of, flagged
+from mrrecon.io.ismrmrd_lines import Layout, LinesArray, Source, in_batches, plan_layout
+from mrrecon.io.readout_geometry import Stack, directions_of, stack_of
+from mrrecon.io.readout_noise import noise_covariance
+from mrrecon.io.readout_phase import corrected
+from mrrecon.io.readout_reference import compare
+from mrrecon.io.readout_selection import Selection, select
 
 __all__ = ["acquisition_of"]
 
-# kinds of readouts that hold no image data
-_SKIPPED = (
-    "noise",
-    "navigation",
-    "phase_correction",
-    "high_priority_feedback",
-    "dummy",
-    "real_time_feedback",
-    "surface_coil_correction",
-    "phase_stabilization_reference",
-    "phase_stabilization",
-)
 _STACKLEVEL = 4  # acquisition_of <- a reader <- registry.read <- the caller
-
-
-def _flag(heads: np.ndarray, *names: str) -> np.ndarray:
-    bits = sum(1 << (FLAGS[name] - 1) for name in names)
-    return (heads["flags"] & np.uint64(bits)) != 0
+_EXAMINED = 64 * 2**20  # bytes of readouts that are all examined for zeros; of more, some lines
+_SAMPLED = 256
+_COHERENT = 0.8  # energy of the mean of repeated lines over their mean energy
 
 
 def acquisition_of(
@@ -62,10 +59,20 @@ def acquisition_of(
     contrast: int | None = None,
     phase: int | None = None,
     set: int | None = None,
+    average: int | None = None,
+    segment: int | None = None,
+    user: tuple[int, int] | None = None,
+    slice: int | list[int] | None = None,
+    orientation: int | None = None,
     slab: int | None = None,
     remove_oversampling: bool = True,
     recentre: bool = True,
     wrapped: str = "",
+    center_lines: tuple[int, int] | None = None,
+    voxel_size: tuple[float, float, float] | None = None,
+    noise: bool = True,
+    phase_correction: bool = True,
+    reference_maps: bool = True,
 ) -> Acquisition:
     """Sort readouts into an acquisition whose k-space stays on disk.
 
@@ -81,6 +88,15 @@ def acquisition_of(
         Name of the format, for the record.
     repetition, contrast, phase, set
         Which one to read where the scan holds several; the first by default, with a note.
+    average
+        Which one to read, instead of the mean of all.
+    segment, user
+        Which of the lines that were measured several times: value of the segment counter, or of a user counter as
+        ``(number of the counter, value)``.
+    slice
+        Counters of the slices of a 2D scan to read.
+    orientation
+        Which one of the orientations of a 2D scan, in the order of their first slices.
     slab
         Which slab of a 3D scan with several.
     remove_oversampling
@@ -90,6 +106,16 @@ def acquisition_of(
     wrapped
         Axes of the result, for example ``"yz"``, along which the object wraps around the field of view
         (the samples have alternating signs), to be undone.
+    center_lines
+        Counters (first, second phase encoding) of the lines at the centre of k-space, instead of the header's.
+    voxel_size
+        Edges in mm along (x, y, z) of the result, instead of the header's.
+    noise
+        Whether to use noise readouts.
+    phase_correction
+        Whether to correct reversed readouts by the navigators.
+    reference_maps
+        Whether to estimate maps from reference lines that are a scan of their own.
 
     Raises
     ------
@@ -99,69 +125,194 @@ def acquisition_of(
     path = source.path
     if not {*wrapped} <= {*"xyz"}:
         raise FileFormatError(f"wrapped names axes, for example 'yz', got {wrapped!r}.")
-    if header.trajectory != "cartesian":
+    if header.trajectory not in ("cartesian", "epi"):
         raise FileFormatError(
             f"{path} has a {header.trajectory} trajectory; only Cartesian scans can be read "
             "(grid the data first, for example with BART's nufft)."
         )
-    asked = {"repetition": repetition, "contrast": contrast, "phase": phase, "set": set}
-    rows, chosen, counts = _select(heads, asked, path)
-    slices = np.unique(heads["idx"]["slice"][rows])
-    volumetric = header.encoded_matrix[2] > 1 or bool(heads["idx"]["kspace_encode_step_2"][rows].any())
-    if volumetric and len(slices) > 1:
-        chosen["slab"] = int(slices[0]) if slab is None else slab
-        if chosen["slab"] not in slices:
-            raise FileFormatError(f"{path} has no slab {slab}; it has {slices.tolist()}.")
-        rows, counts["slab"] = rows[heads["idx"]["slice"][rows] == chosen["slab"]], len(slices)
-        asked["slab"] = slab
-    layout = plan_layout(header, heads, rows, volumetric, remove_oversampling, path)
-    layout = replace(layout, wrapped=wrapped)
+    asked = {"repetition": repetition, "contrast": contrast, "phase": phase, "set": set, "average": average}
+    asked |= {"segment": segment} | ({} if user is None else {f"user_{user[0]}": user[1]})
+    found = select(heads, asked, path)
+    volumetric = len(np.unique(heads["idx"]["kspace_encode_step_2"][found.imaging])) > 1
+    stack = _slices(heads, header, found, volumetric, slice, orientation, slab, path)
+
+    def plan(rows: np.ndarray) -> Layout:
+        slices = None if stack is None else stack.slices
+        settings = (header, heads, rows, volumetric, remove_oversampling, path)
+        return replace(plan_layout(*settings, slices=slices, center_lines=center_lines), wrapped=wrapped)
+
+    layout, energy = _measured(source, plan(found.imaging))
+    layout, reference = _with_reference(source, header, found, layout, plan)
+    layout, note = corrected(source, heads, layout, phase_correction)
+    found.notes += [note, _agreement(source, layout)]
     if recentre:
         mention_wrapped(source, layout, path)
-    noise_rows = np.flatnonzero(_flag(heads, "noise"))
     covariance = None
-    if noise_rows.size:
-        dwell = float(np.median(heads["sample_time_us"][rows]))
-        samples = read_samples(source, heads, noise_rows, layout.coils)
-        covariance = noise_covariance(samples, heads["sample_time_us"][noise_rows], dwell, header)
-        if covariance is not None:
-            covariance = covariance / layout.averages
-    several = {k: n for k, n in counts.items() if n > 1}
-    if several:
-        have = ", ".join(f"{n} {k}s" for k, n in several.items())
-        read_ones = ", ".join(f"{k}={chosen[k]}" for k in several)
-        warnings.warn(f"{path} holds {have}; read {read_ones} (choose with these options).", stacklevel=_STACKLEVEL)
-    return _assemble(source, header, heads, layout, covariance, {"format": format, **chosen, "counts": counts})
+    noise_rows = np.flatnonzero(flagged(heads, "noise"))
+    if noise and noise_rows.size:
+        covariance, note = noise_covariance(source, heads, noise_rows, layout.rows, energy, header)
+        found.notes.append(note)
+        covariance = None if covariance is None else covariance / layout.averages
+    if not header.fov_known and voxel_size is None:
+        found.notes.append("the header does not state the field of view: voxels of 1 mm are assumed (voxel_size=)")
+    scan = _assemble(source, header, heads, layout, stack, voxel_size, covariance, {"format": format, **found.chosen})
+    if reference is not None and reference_maps:
+        scan, note = _with_maps(scan, source, reference)
+        found.notes.append(note)
+    for note in filter(None, found.notes):
+        warnings.warn(f"{path}: {note}.", stacklevel=_STACKLEVEL)
+    return scan
 
 
-def _select(
-    heads: np.ndarray, asked: dict[str, int | None], path: Path
-) -> tuple[np.ndarray, dict[str, int], dict[str, int]]:
-    """Rows of the imaging and calibration readouts of one image, which one it is, and how many there are."""
-    wanted = ~_flag(heads, *_SKIPPED)
-    wanted &= heads["encoding_space_ref"] == 0
-    imaging = wanted & ~_flag(heads, "calibration")
-    if not imaging.any():
-        raise FileFormatError(f"{path} holds no imaging readouts, only noise, navigation or calibration ones.")
-    counts, chosen = {}, {}
-    keep = wanted
-    for name, index in asked.items():
-        there = np.unique(heads["idx"][name][imaging])
-        counts[name] = len(there)
-        chosen[name] = int(there[0]) if index is None else index
-        if chosen[name] not in there:
-            raise FileFormatError(f"{path} has no {name} {index}; it has {there.tolist()[:20]}.")
-        keep = keep & (heads["idx"][name] == chosen[name])
-    rows = np.flatnonzero(keep)
-    samples = heads["number_of_samples"][imaging & keep]
-    usual = np.bincount(samples).argmax()
-    same = heads["number_of_samples"][rows] == usual
-    if not same[~_flag(heads[rows], "calibration")].all():
-        raise FileFormatError(
-            f"{path} has imaging readouts of different lengths, {np.unique(samples).tolist()[:8]}; "
-            "it cannot be put on one grid."
+def _slices(
+    heads: np.ndarray,
+    header: Header,
+    found: Selection,
+    volumetric: bool,
+    wanted: int | list[int] | None,
+    orientation: int | None,
+    slab: int | None,
+    path: Path,
+) -> Stack | None:
+    """Limit the selection to one slab, or to the slices that are wanted, whose stack is returned."""
+    there = np.unique(heads["idx"]["slice"][found.imaging])
+    if volumetric:
+        if wanted is not None or orientation is not None:
+            raise FileFormatError(
+                f"{path} is a 3D scan, whose slabs are chosen with slab=, not by slice or orientation."
+            )
+        found.counts["slab"], found.chosen["slab"] = len(there), int(there[0]) if slab is None else slab
+        if found.chosen["slab"] not in there:
+            raise FileFormatError(f"{path} has no slab {slab}; it has {there.tolist()}.")
+        if len(there) > 1 and slab is None:
+            found.notes.append(f"it holds {len(there)} slabs, of which slab={there[0]} is read (choose with slab=)")
+        keep = np.array([found.chosen["slab"]])
+        stack = None
+    else:
+        if slab is not None:
+            raise FileFormatError(f"{path} is a 2D scan and has no slabs; slice= chooses slices.")
+        keep = there
+        if wanted is not None:
+            keep = np.unique(np.atleast_1d(wanted))
+            if not keep.size or not np.isin(keep, there).all():
+                raise FileFormatError(f"{path} has no slices {wanted}; it has {there.tolist()}.")
+        rows = found.imaging[np.isin(heads["idx"]["slice"][found.imaging], keep)]
+        stack = stack_of(heads, rows, orientation, path)
+        found.notes.append(stack.note)
+        keep, limit = stack.slices, header.limits.get("slice")
+        if limit is not None and len(there) <= limit.maximum < 2**15:
+            found.notes.append(f"the header states {limit.maximum + 1} slices, and the file holds {len(there)}")
+        found.counts["slice"] = len(there)
+    found.imaging, found.reference = (
+        r[np.isin(heads["idx"]["slice"][r], keep)] for r in (found.imaging, found.reference)
+    )
+    return stack
+
+
+def _measured(source: Source, layout: Layout) -> tuple[Layout, np.ndarray]:
+    """Layout of what was really measured, and the mean energy of the samples of each coil, ``(coils,)``.
+
+    Converters fill what was not measured with zeros: whole readouts, and the ends of all of them.
+
+    Raises
+    ------
+    DataError
+        If there is nothing else.
+    """
+    every = np.arange(len(layout.rows))
+    size = 8 * layout.coils * sum(layout.kinds[k].samples * int(n) for k, n in enumerate(np.bincount(layout.kind)))
+    some = every[:: max(1, len(every) // _SAMPLED)] if size > _EXAMINED else every
+    while True:
+        filled = np.ones(len(every), bool)
+        extent = np.zeros((len(layout.kinds), layout.readout), bool)
+        energy = np.zeros(layout.coils)
+        for part in in_batches(layout, some):
+            lines = layout.placed(source.lines(layout.rows[part]), part)
+            filled[part] = lines.any(axis=(1, 2))
+            extent[layout.kind[part[0]]] |= lines.any(axis=(0, 1))
+            energy += (np.abs(lines) ** 2).sum(axis=(0, 2), dtype=np.float64)
+        if filled.all() or len(some) == len(every):
+            break
+        some = every
+    if not filled.any():
+        raise DataError(f"{source.path}: all samples of the imaging readouts are zero; nothing was measured.")
+    kinds = list(layout.kinds)
+    for number, kind in enumerate(kinds):
+        at = np.flatnonzero(extent[number])
+        if at.size and layout.resampling is None:
+            first, last = int(at[0]), int(at[-1])
+            kinds[number] = replace(kind, skip=kind.skip + first - kind.start, used=last - first + 1, start=first)
+    samples = np.count_nonzero(filled[some]) * max(kind.used for kind in kinds)
+    return replace(layout, kinds=tuple(kinds)).of(filled), energy / samples
+
+
+def _with_reference(
+    source: Source, header: Header, found: Selection, layout: Layout, plan: Callable[[np.ndarray], Layout]
+) -> tuple[Layout, Layout | None]:
+    """Layout with the reference lines that belong to the image, and that of those which are another scan."""
+    if not found.reference.size:
+        return layout, None
+    try:
+        reference, _ = _measured(source, plan(found.reference))
+    except (FileFormatError, DataError):
+        found.notes.append(f"its {len(found.reference)} reference lines do not fit the image's matrix and are left out")
+        return layout, None
+    if header.calibration_mode in ("separate", "external"):
+        return layout, reference
+    stated = header.calibration_mode in ("embedded", "interleaved", "integrated")
+    verdict = compare(source, layout, reference, stated)
+    found.notes.append(verdict.note)
+    if not verdict.fill:
+        return layout, reference
+    fills = reference.rows[~np.isin(reference.spots, layout.spots)]
+    if not fills.size:
+        return layout, None
+    merged, _ = _measured(source, plan(np.sort(np.concatenate([layout.rows, fills]))))
+    if verdict.gain != 1:
+        gain = np.where(np.isin(merged.rows, fills), np.complex64(verdict.gain), np.complex64(1))
+        merged = replace(merged, gain=gain)
+    return merged, None
+
+
+def _agreement(source: Source, layout: Layout) -> str:
+    """A note if lines that are averaged do not agree with each other, near the centre of k-space."""
+    _, index, counts = np.unique(layout.spots, return_inverse=True, return_counts=True)
+    repeated = np.flatnonzero(counts[index] > 1)
+    if not repeated.size:
+        return ""
+    middle = (layout.shape[2] // 2 if layout.volumetric else 0, layout.shape[3] // 2)
+    away = np.abs(layout.first[repeated] - middle[0]) + np.abs(layout.second[repeated] - middle[1])
+    take = np.flatnonzero(layout.spots == layout.spots[repeated[away.argmin()]])[:64]
+    lines = np.concatenate([layout.placed(source.lines(layout.rows[p]), p) for p in in_batches(layout, take)])
+    agree = len(take) * float(np.linalg.norm(lines.mean(axis=0)) ** 2) / max(float(np.linalg.norm(lines) ** 2), 1e-300)
+    if agree >= _COHERENT:
+        return ""
+    return (
+        f"lines that are averaged do not agree (their mean has {100 * agree:.0f} % of their energy); average= reads one"
+    )
+
+
+def _with_maps(scan: Acquisition, source: Source, reference: Layout) -> tuple[Acquisition, str]:
+    """Coil maps from reference lines that are a scan of their own, and a note."""
+    n = len(reference.rows)
+    domain: Domain = "kspace" if reference.keeps_readout else "image"
+    try:
+        if not reference.volumetric and len(np.unique(reference.first)) < reference.shape[1]:
+            raise CalibrationError("they do not cover all slices")
+        lines = Acquisition(
+            kspace=LinesArray(source.path, reference.shape, source, reference),
+            mask=reference.mask(),
+            domains=(domain, "kspace", "kspace"),
+            readout=scan.readout,
         )
-    return rows[same], chosen, counts
+        maps = lines.recentre().calibrate().maps
+    except (CalibrationError, FileFormatError, DataError) as error:
+        reason = str(error).rstrip(".")
+        return scan, f"its {n} separate reference lines are left out, and give no coil maps: {reason}"
+    settings = {"method": "ESPIRiT", "from": "separate reference lines", "lines": n}
+    return scan.evolve("calibrate", settings, maps=maps), (
+        f"its {n} reference lines are a scan of their own: they give the coil maps and no image data"
+    )
 
 
 def _assemble(
@@ -169,26 +320,47 @@ def _assemble(
     header: Header,
     heads: np.ndarray,
     layout: Layout,
+    stack: Stack | None,
+    voxel_size: tuple[float, float, float] | None,
     covariance: np.ndarray | None,
     settings: dict,
 ) -> Acquisition:
     first = heads[layout.rows[0]]
     fov, matrix = header.encoded_fov, header.encoded_matrix
-    if layout.volumetric:
+    read, phase, normal = directions_of(first, header.vendor)
+    position = first["position"]
+    if stack is None:
         voxel = (fov[0] / layout.readout, fov[1] / matrix[1], fov[2] / matrix[2])
-        position, directions = first["position"], (first["read_dir"], first["phase_dir"], first["slice_dir"])
+        directions = (read, phase, normal)
     else:
-        normal = first["slice_dir"]
-        positions, spacing = layout.slice_positions(heads), fov[2]
-        if len(positions) > 1 and np.isfinite(positions).all():
-            step = (positions[-1] - positions[0]) / (len(positions) - 1)
+        centres, spacing = stack.centres, fov[2] / matrix[2]
+        if len(centres) > 1 and np.isfinite(centres).all():
+            step = (centres[-1] - centres[0]) / (len(centres) - 1)
             if np.linalg.norm(step) > 1e-3:
                 spacing, normal = float(np.linalg.norm(step)), step / np.linalg.norm(step)
         voxel = (spacing, fov[0] / layout.readout, fov[1] / matrix[1])
-        position, directions = positions[len(positions) // 2], (normal, first["read_dir"], first["phase_dir"])
+        position, directions = (
+            centres[0] + (centres[-1] - centres[0]) * ((len(centres) // 2) / max(len(centres) - 1, 1)),
+            (normal, read, phase),
+        )
+    if voxel_size is not None:
+        if not (np.isfinite(voxel_size).all() and min(voxel_size) > 0):
+            raise DataError(f"voxel_size must be three positive lengths in mm (x, y, z), got {list(voxel_size)}.")
+        voxel = (float(voxel_size[0]), float(voxel_size[1]), float(voxel_size[2]))
     domains: tuple[Domain, Domain, Domain] = ("image", "kspace", "kspace")
     if layout.keeps_readout:
         domains = ("kspace", "kspace", "kspace")
+    record = {
+        "path": str(source.path),
+        "protocol": header.protocol,
+        "readouts": len(layout.rows),
+        "averages": layout.averages,
+        "readout_cropped_from": layout.readout,
+        "partial_echo": layout.partial_echo,
+        "phase_corrected": layout.correction is not None,
+        "wrapped": layout.wrapped,
+        **settings,
+    }
     return Acquisition(
         kspace=LinesArray(source.path, layout.shape, source, layout),
         mask=layout.mask(),
@@ -197,20 +369,5 @@ def _assemble(
         affine=affine_of(position, directions, voxel, layout.shape[1:]),
         domains=domains,
         readout="x" if layout.volumetric else "y",
-        provenance=(
-            Step(
-                "read",
-                {
-                    "format": settings["format"],
-                    "path": str(source.path),
-                    "protocol": header.protocol,
-                    "readouts": len(layout.rows),
-                    "averages": layout.averages,
-                    "readout_cropped_from": layout.readout,
-                    "partial_echo": layout.partial_echo,
-                    "wrapped": layout.wrapped,
-                    **settings,
-                },
-            ),
-        ),
+        provenance=(Step("read", record),),
     )

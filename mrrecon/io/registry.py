@@ -201,7 +201,7 @@ def read(path: str | os.PathLike[str], *, lazy: bool = False, format: str | None
             shape = tuple(acquisition.kspace.shape)
             require_memory(array_bytes(shape), f"The k-space of {path}, shape (coils, x, y, z) = {shape},")
             acquisition = acquisition.load()
-        keep = given.get("recentre") is False  # of the formats that have it
+        keep = given.get("recentre") is False or given.get("center_lines") is not None  # of the formats that have it
         return centred(acquisition, path, "keep" if keep else given.get("center"))
 
 

@@ -85,15 +85,14 @@ def test_other_readouts_are_left_out_reversed_ones_flipped_calibration_fills(tmp
         r["data"], r["flags"] = r["data"][:, ::-1], ["ACQ_IS_REVERSE"]
     calibration = np.zeros((12, 10), bool)
     calibration[4:8] = True
-    for r in lines_3d(make, kspace, calibration & ~keep):
-        readouts.append({**r, "flags": ["ACQ_IS_PARALLEL_CALIBRATION"]})
-    for r in lines_3d(make, kspace, calibration & keep):  # lower contrast, must not replace imaging lines
-        readouts.append({**r, "data": 7 * r["data"], "flags": ["ACQ_IS_PARALLEL_CALIBRATION"]})
+    for r in lines_3d(make, kspace, calibration):  # brighter: must not replace imaging lines, fills gaps corrected
+        readouts.append({**r, "data": 7j * r["data"], "flags": ["ACQ_IS_PARALLEL_CALIBRATION"]})
     junk = np.full((2, 8), 1e6)
     for flag in ("NAVIGATION_DATA", "PHASECORR_DATA", "DUMMYSCAN_DATA", "RTFEEDBACK_DATA"):
         readouts.append({"data": junk, "flags": [f"ACQ_IS_{flag}"], "idx": {"kspace_encode_step_1": 6}})
     xml = make.header(SHAPE, (80, 120, 100), limits=full_limits(make))
-    scan = mr.read(make.ismrmrd(tmp_path / "mix.h5", xml, readouts))
+    with pytest.warns(UserWarning, match="7 times as strong as the image; they are corrected"):
+        scan = mr.read(make.ismrmrd(tmp_path / "mix.h5", xml, readouts), center="keep")
     np.testing.assert_array_equal(scan.mask, keep | calibration)
     np.testing.assert_allclose(make.fft(scan.kspace, (1,)), kspace * scan.mask, atol=2e-6)
 
@@ -125,8 +124,7 @@ def test_2d_slices_and_choice_of_repetition(tmp_path, make):
     path = make.ismrmrd(tmp_path / "2d.h5", xml, readouts)
     with pytest.warns(UserWarning, match="2 repetitions"):
         first = mr.read(path)
-    with pytest.warns(UserWarning, match="repetition=1"):
-        second = mr.read(path, repetition=1)
+    second = mr.read(path, repetition=1)
     np.testing.assert_allclose(make.ifft(first.kspace, (2, 3)), images, atol=2e-6)
     np.testing.assert_allclose(second.kspace, 2 * first.kspace, rtol=1e-6)
     assert first.voxel_size == pytest.approx((7.5, 10.0, 8.0))  # spacing, not thickness
@@ -152,8 +150,6 @@ def test_lazy_slabs_equal_the_whole(tmp_path, make):
     ("change", "match"),
     [
         ({"trajectory": "radial"}, "radial trajectory"),
-        ({"limits": "<kspace_encoding_step_1><minimum>0</minimum><maximum>3</maximum><center>1</center>"
-                    "</kspace_encoding_step_1>"}, "does not fit the encoded matrix"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_says_why(tmp_path, make, change, match):
@@ -199,7 +195,7 @@ def test_writer_refuses_what_the_format_cannot_hold(tmp_path, scan, volume):
     gaps[2] = False
     with pytest.raises(DataError, match="varies along x"):
         mr.write(scan.evolve("x", kspace=scan.kspace * gaps, mask=gaps), tmp_path / "a.mrd")
-    with pytest.raises(OutputError, match="hold k-space"):
+    with pytest.raises(OutputError, match="does not hold an image"):
         mr.write(volume, tmp_path / "a.mrd")
     assert not list(tmp_path.iterdir())
 
