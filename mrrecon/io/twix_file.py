@@ -9,6 +9,7 @@ those of the open readers twixtools (``mdh_def.py``, ``hdr_def.py``) and siemens
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -158,7 +159,8 @@ def read_buffers(measurement: Measurement) -> dict[str, str]:
 def read_readouts(measurement: Measurement) -> Readouts:
     """Walk through the blocks of a measurement and return its readouts, without the blocks of other data.
 
-    Readouts of one size follow each other in long runs, whose headers are gathered at once.
+    Readouts of one size follow each other in long runs, whose headers are gathered at once. A measurement without
+    an end mark is noted.
 
     Raises
     ------
@@ -196,6 +198,11 @@ def read_readouts(measurement: Measurement) -> Readouts:
             heads.append(found[:run][_USED].astype(MDH_DTYPE))
             starts.append(offsets[:run] + fixed + gap)
         position += run * step
+    else:
+        warnings.warn(
+            f"{path} has no end mark; the scan was interrupted or the copy is not whole, and lines may be missing.",
+            stacklevel=5,
+        )
     every = np.concatenate(heads)
     holds = (every["samples"] > 0) & (every["channels"] > 0)
     return Readouts(every[holds], np.concatenate(starts)[holds], gap)

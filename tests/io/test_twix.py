@@ -249,6 +249,21 @@ def test_ramp_samples_are_resampled(tmp_path, make, mode):
         mr.read(path)
 
 
+def test_a_measurement_without_an_end_is_noted(tmp_path, make):
+    """The last blocks of a file whose table does not state the length are missing, cut between two readouts."""
+    blocks = volume_blocks(make.fft(make.phantom((16, 12, 10), 2), (1, 2, 3)))
+    path = write_twix(tmp_path / "meas.dat", [blocks], protocol(meas={"flReadoutOSFactor": 1.0}))
+    whole = bytearray(path.read_bytes())
+    whole[24:32] = bytes(8)
+    start = 10240 + int.from_bytes(whole[10240:10244], "little")
+    path.write_bytes(bytes(whole[: start + 100 * len(blocks[0])]))
+    with pytest.warns(UserWarning, match="no end mark"):
+        assert np.count_nonzero(mr.read(path).mask) == 100
+    path.write_bytes(bytes(whole[: start + 100 * len(blocks[0]) + 300]))
+    with pytest.raises(FileFormatError, match="truncated"):
+        mr.read(path)
+
+
 def test_what_is_no_image_is_refused(tmp_path, make, rng):
     decay = (rng.standard_normal((2, 256)) * np.exp(-np.arange(256) / 50)).astype(np.complex64)
     shots = [block(decay, Rep=r) for r in range(4)]
