@@ -211,9 +211,9 @@ def _coil_covariance(grams: np.ndarray, bases: list[np.ndarray], coils: int) -> 
 
     def normal(shape: np.ndarray) -> np.ndarray:
         spread = [np.einsum("ncl,cd->ndl", p.reshape(order, coils, -1), shape, optimize=True) for p in projections]
-        return sum(traced(m, p) for m, p in zip(spread, projections, strict=True))
+        return np.sum([traced(m, p) for m, p in zip(spread, projections, strict=True)], axis=0)
 
-    wanted = sum(traced(p @ gram, p) for p, gram in zip(projections, grams, strict=True))
+    wanted = np.sum([traced(p @ gram, p) for p, gram in zip(projections, grams, strict=True)], axis=0)
     found = np.eye(coils) * (np.trace(wanted).real / np.trace(normal(np.eye(coils))).real)
     residual = wanted - normal(found)
     found = found + residual * (

@@ -138,7 +138,7 @@ def test_center_is_said(tmp_path, scan):
 
 def test_an_image_is_refused(scan):
     image = operators.ifft(scan.kspace, axes=(2,))
-    with pytest.raises(DataError, match="along y peaks at index .* as broadly as an image"):
+    with pytest.raises(DataError, match=r"along y peaks at index .* as broadly as an image"):
         mr.Acquisition(np.roll(image, 30, 2), scan.mask).recentre()
 
 

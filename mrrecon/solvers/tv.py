@@ -26,7 +26,7 @@ class TotalVariation(IterativeSolver):
 
     The unit s of the strength is the noise of the zero-filled image: the standard deviation of the noise of a
     fully sampled image over the square root of the acceleration R. The noise comes from the noise covariance
-    of the scan, or else from its outermost samples. Several sets of maps are regularised each on its own.
+    of the scan, or else from an estimate. Several sets of maps are regularised each on its own.
 
     Parameters
     ----------

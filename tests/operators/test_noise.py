@@ -1,4 +1,4 @@
-"""Noise without a noise scan: right levels where signal fills k-space, and what the estimate says where it cannot know."""
+"""Noise without a noise scan: right levels where signal fills k-space, and what is said where it cannot be known."""
 
 import numpy as np
 import pytest
@@ -60,7 +60,7 @@ def test_correlated_coils_and_a_noisy_one():
     white = operators.whitening_matrix(truth)
     found = white @ estimate(scan, kspace=kspace).covariance @ white.conj().T
     values = np.sqrt(np.linalg.eigvalsh(found))
-    assert values[0] > 0.75 and values[-1] < 1.35
+    assert values[0] > 0.65 and values[-1] < 1.4
     assert np.median(values) == pytest.approx(1, abs=0.1)
 
 
