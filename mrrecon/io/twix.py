@@ -104,12 +104,22 @@ def read(
     contrast: int | None = None,
     phase: int | None = None,
     set: int | None = None,
+    average: int | None = None,
+    segment: int | None = None,
+    user: tuple[int, int] | None = None,
+    slice: int | list[int] | None = None,
+    orientation: int | None = None,
     slab: int | None = None,
     measurement: int | None = None,
     remove_oversampling: bool = True,
     regrid: bool = True,
     recentre: bool = True,
     wrapped: str = "",
+    center_lines: tuple[int, int] | None = None,
+    voxel_size: tuple[float, float, float] | None = None,
+    noise: bool = True,
+    phase_correction: bool = True,
+    reference_maps: bool = True,
 ) -> Acquisition:
     """Read one measurement of a twix file.
 
@@ -117,15 +127,17 @@ def read(
     ----------
     path
         The ``.dat`` file.
-    repetition, contrast, phase, set, slab
-        Which one to read where the scan holds several; the first by default, with a note.
+    repetition, contrast, phase, set, average, segment, user, slice, orientation, slab
+        Which to read where the scan holds several, see :func:`mrrecon.io.readouts.acquisition_of`.
     measurement
         Which measurement of the file, from 0; the last one with an image by default, with a note.
     remove_oversampling
         Crop the readout to the field of view of the protocol.
     regrid
         Resample readouts that were sampled while the gradient ramps.
-    recentre, wrapped
+    center_lines
+        Line and partition at the centre of k-space, by the file's counters, instead of what its readouts state.
+    recentre, wrapped, voxel_size, noise, phase_correction, reference_maps
         See :func:`mrrecon.io.readouts.acquisition_of`.
 
     Raises
@@ -147,7 +159,7 @@ def read(
         resampling = _resampling(readouts.heads[image], protocol, path)
         heads["center_sample"] = len(resampling) // 2 - flagged(readouts.heads, "reversed")
         heads["encoding_space_ref"][keeps_raster] = 1  # a reference scan with a raster of its own
-    header = _header(source, heads, image, protocol, resampling)
+    header = _header(source, heads, image, protocol, resampling, center_lines)
     return acquisition_of(
         source,
         header,
@@ -157,10 +169,19 @@ def read(
         contrast=contrast,
         phase=phase,
         set=set,
+        average=average,
+        segment=segment,
+        user=user,
+        slice=slice,
+        orientation=orientation,
         slab=slab,
         remove_oversampling=remove_oversampling,
         recentre=recentre,
         wrapped=wrapped,
+        voxel_size=voxel_size,
+        noise=noise,
+        phase_correction=phase_correction,
+        reference_maps=reference_maps,
     )
 
 
@@ -298,14 +319,20 @@ def _resampling(mdh: np.ndarray, protocol: Protocol, path: Path) -> np.ndarray:
 
 
 def _header(
-    source: TwixSource, heads: np.ndarray, image: np.ndarray, protocol: Protocol, resampling: np.ndarray | None
+    source: TwixSource,
+    heads: np.ndarray,
+    image: np.ndarray,
+    protocol: Protocol,
+    resampling: np.ndarray | None,
+    center_lines: tuple[int, int] | None,
 ) -> Header:
     """The header of the scan; moves the line counters of `heads` to a common centre."""
     counters, centres = source.readouts.heads["counters"], source.readouts.heads[image]
     volumetric = bool(np.ptp(counters["Par"][image]) or (protocol.is_3d and centres["center_partition"].any()))
     notes: list[str] = []
-    n_y = _number_lines(source, heads, image, 1, protocol.lines, notes)
-    n_z = _number_lines(source, heads, image, 2, protocol.partitions, notes) if volumetric else 1
+    given = center_lines or (None, None)
+    n_y = _number_lines(source, heads, image, 1, protocol.lines, given[0], notes)
+    n_z = _number_lines(source, heads, image, 2, protocol.partitions, given[1], notes) if volumetric else 1
     columns = _columns(heads[image])
     oversampling = protocol.readout_oversampling
     if oversampling is None:
@@ -319,9 +346,7 @@ def _header(
         )
     known = all(length > 0 for length in protocol.fov)
     read, phase, through = protocol.fov if known else (columns / oversampling, float(n_y), float(n_z))
-    if not known:
-        notes.append("no field of view; the voxel size is unknown and taken as 1 mm (say it with voxel_size)")
-    elif volumetric:
+    if known and volumetric:
         through *= protocol.slice_oversampling
     phase *= protocol.phase_oversampling if known else 1
     if notes:
@@ -346,20 +371,28 @@ def _header(
 
 
 def _number_lines(
-    source: TwixSource, heads: np.ndarray, image: np.ndarray, step: int, stated: int, notes: list[str]
+    source: TwixSource,
+    heads: np.ndarray,
+    image: np.ndarray,
+    step: int,
+    stated: int,
+    given: int | None,
+    notes: list[str],
 ) -> int:
     """Count lines (step 1) or partitions (2) of the matrix; moves their counter in `heads` to a centre at n // 2."""
     counter, name, word = (("Lin", "center_line", "line"), ("Par", "center_partition", "partition"))[step - 1]
     mdh = source.readouts.heads
     index, center = mdh["counters"][counter].astype(np.int64), mdh[name].astype(np.int64)
-    if center[image].any():
+    if given is not None:
+        center = np.full_like(center, given)
+    if given is not None or center[image].any():
         n = _matrix((index - center)[image], stated)
         if stated not in (0, n):
             notes.append(f"{stated} {word}s, which the readouts do not fit; the matrix has {n}")
     else:
         found, n = _found_centre(source, image, counter, stated)
         center = np.full_like(center, found)
-        notes.append(f"no centre {word}; it is taken as {found} of {n}, from the data (center=(x, y, z) says another)")
+        notes.append(f"no centre {word}; it is taken as {found} of {n}, from the data (center_lines says another)")
     heads["idx"][f"kspace_encode_step_{step}"] = np.clip(index - center + n // 2, 0, _MOST_LINES)
     return n
 
