@@ -45,7 +45,7 @@ def images(make):
     body = np.exp(-sum((g / r) ** 4 for g, r in zip(grid, (0.3, 0.33, 0.28), strict=True)))
     blob = np.exp(-sum(((g - c) / 0.08) ** 2 for g, c in zip(grid, (0.08, -0.12, 0.05), strict=True)))
     angles = 2 * np.pi * np.arange(4) / 4
-    weights = np.stack([1 + 0.8 * (np.cos(a) * grid[1] + np.sin(a) * grid[2]) + 0.4j * grid[0] for a in angles])
+    weights = np.stack([1 + 2.5 * (np.cos(a) * grid[1] + np.sin(a) * grid[2]) + 0.4j * grid[0] for a in angles])
     return weights * (body + blob), weights * (body - 0.8 * blob)
 
 
