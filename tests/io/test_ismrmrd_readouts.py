@@ -361,6 +361,21 @@ def test_siemens_axes_run_against_the_directions(tmp_path, make, images):
         np.testing.assert_allclose(affine[:3, :3], [[0, -10 * sign, 0], [-10 * sign, 0, 0], [0, 0, 10]], atol=1e-5)
 
 
+@pytest.mark.parametrize("begin", [0, 5])
+def test_a_2d_scan_is_written_as_one(tmp_path, make, begin):
+    """Slices, readout, order and places come back, partial echoes too."""
+    path, _ = slices_file(make, tmp_path / "a.h5", range(8), lambda s: [3, 4, 5.0 * s])
+    scan, _ = quiet(path)
+    mask = np.zeros((24, 20), bool)
+    mask[begin:, ::2] = mask[begin:, 8:13] = True
+    scan = scan.undersample(mask)
+    back, _ = quiet(mr.write(scan, tmp_path / "b.mrd"))
+    assert back.readout == "y" and back.voxel_size == pytest.approx(scan.voxel_size)
+    np.testing.assert_array_equal(back.mask, scan.mask)
+    np.testing.assert_allclose(back.kspace, scan.kspace, atol=1e-6)
+    np.testing.assert_allclose(back.affine, scan.affine, atol=1e-4)
+
+
 @pytest.mark.data
 def test_brain_simulation_written_by_mrireco(data_dir, make):
     """A real file: field of view 0, no reconstructed space, no limits; right answers found with NumPy alone."""
