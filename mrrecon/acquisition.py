@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from mrrecon import preparation
+from mrrecon import preparation, recentring
 from mrrecon.errors import DataError, MaskError, ShapeError
 from mrrecon.operators.backend import as_array, get_array_module, is_torch, to_device, to_numpy
 
@@ -360,8 +360,8 @@ class Acquisition:
         return replace(moved, kspace=to_device(moved.kspace, device), maps=maps)
 
     def recentre(self, center: Sequence[int] | None = None) -> Acquisition:
-        """Move the centre of k-space to ``n // 2``; see :func:`mrrecon.preparation.recentre`."""
-        return preparation.recentre(self, center)
+        """Move the centre of k-space to ``n // 2``; see :func:`mrrecon.recentring.recentre`."""
+        return recentring.recentre(self, center)
 
     def undersample(self, mask: Any, how: Mapping[str, Any] | None = None) -> Acquisition:
         """Keep only the samples of `mask`; see :func:`mrrecon.preparation.undersample`."""

@@ -18,7 +18,7 @@ import numpy as np
 from mrrecon.io.lazy import FileArray
 from mrrecon.operators.centre import kspace_centre
 from mrrecon.operators.fourier import roll_phase
-from mrrecon.preparation import find_centre
+from mrrecon.recentring import find_centre
 
 if TYPE_CHECKING:
     from mrrecon.acquisition import Acquisition

@@ -11,7 +11,6 @@ import numpy as np
 
 from mrrecon.acquisition import Acquisition
 from mrrecon.errors import DataError, OutputError
-from mrrecon.io.checks import note_slices
 from mrrecon.io.hdf5 import create_hdf5
 from mrrecon.io.ismrmrd_header import FLAGS, HEADER_DTYPE, acquisition_dtype
 from mrrecon.operators.backend import to_numpy
@@ -45,35 +44,37 @@ _SPACE = (
 
 
 def write(thing: Any, path: Path) -> Path:
-    """Write the sampled lines of an acquisition, one readout each, as a 3D Cartesian scan.
+    """Write the sampled lines of an acquisition, one readout each, as a Cartesian scan.
 
-    An x axis in the image domain is transformed to k-space first (the transform is unitary: nothing is
-    lost, and the reader returns hybrid space). The noise covariance is stored as a noise scan whose sample
-    covariance it is exactly. Maps, reference and provenance have no place in the format; use mrrecon's own
-    HDF5 to keep them.
+    Of a 3D scan, an x axis in the image domain is transformed to k-space first (the transform is unitary: nothing is
+    lost, and the reader returns hybrid space); of a 2D one, whose readout is y, every slice is written as one. The
+    noise covariance is stored as a noise scan whose sample covariance it is exactly. Maps, reference and provenance
+    have no place in the format; use mrrecon's own HDF5 to keep them.
 
     Raises
     ------
     DataError
-        If the mask has gaps along the readout, which readouts cannot express.
+        If the mask has gaps along the readout, which readouts cannot express, or varies along x.
     OutputError
         If `thing` is not an acquisition, or the file cannot be written.
     """
     if not isinstance(thing, Acquisition):
         raise OutputError(f"{path}: ISMRMRD files hold k-space; write a reconstruction as .nii.gz or .h5.")
-    mask = thing.mask
-    if mask.ndim == 3:
-        if not (mask == mask[:1]).all():
-            raise DataError(f"{path}: ISMRMRD stores whole readouts, but this mask varies along x; use our own .h5.")
-        mask = mask[0]
-    n_x, n_y, n_z = thing.shape
     if max(thing.shape) > 65535 or thing.n_coils > 65535:
         raise DataError(f"{path}: ISMRMRD counts in 16 bits, so no axis may exceed 65535, got {thing.shape}.")
     kspace = to_numpy(thing.kspace[...]) if thing.is_lazy else to_numpy(thing.kspace)
-    if thing.domains[0] == "image":
-        kspace = fft(kspace, axes=(1,))
-        note_slices(thing, path)
-    lines = np.argwhere(mask)
+    flat = thing.readout == "y"
+    if flat:
+        begin, end = _run(thing.mask, path)
+        kspace, lines = kspace[:, :, begin:end].transpose(0, 2, 3, 1), np.argwhere(thing.mask.any(axis=0))
+        lines = np.concatenate([np.insert(lines, 1, i, axis=1) for i in range(thing.shape[0])])  # (z, slice)
+        matrix = (*thing.shape[1:], 1)
+        voxel = (*thing.voxel_size[1:], thing.voxel_size[0])
+    else:
+        lines, begin, matrix, voxel = np.argwhere(_plane(thing.mask, path)), 0, thing.shape, thing.voxel_size
+        if thing.domains[0] == "image":
+            kspace = fft(kspace, axes=(1,))
+    n_x, n_y, n_z = matrix
     noise = _noise_scan(thing.noise_covariance)
     table = np.zeros(len(lines) + len(noise), acquisition_dtype())
     heads = np.zeros(len(table), HEADER_DTYPE)
@@ -81,15 +82,18 @@ def write(thing: Any, path: Path) -> Path:
     heads["scan_counter"] = np.arange(len(table))
     heads["available_channels"] = heads["active_channels"] = thing.n_coils
     heads["sample_time_us"] = 5.0
-    directions, centre = _geometry(thing)
+    directions, centres = _geometry(thing)
     for name, value in zip(("read_dir", "phase_dir", "slice_dir"), directions, strict=True):
         heads[name] = value
-    heads["position"] = centre
+    heads["position"] = centres[thing.shape[0] // 2]
     heads["number_of_samples"][: len(noise)] = [n.shape[1] for n in noise]
     heads["flags"][: len(noise)] = 1 << (FLAGS["noise"] - 1)
     scan = heads[len(noise) :]
-    scan["number_of_samples"], scan["center_sample"] = n_x, n_x // 2
-    scan["idx"]["kspace_encode_step_1"], scan["idx"]["kspace_encode_step_2"] = lines[:, 0], lines[:, 1]
+    scan["number_of_samples"], scan["center_sample"] = kspace.shape[1], n_x // 2 - begin
+    scan["idx"]["kspace_encode_step_1"] = lines[:, 0]
+    scan["idx"]["slice" if flat else "kspace_encode_step_2"] = lines[:, 1]
+    if flat:
+        scan["position"] = centres[lines[:, 1]]
     scan["flags"][0] |= 1 << (FLAGS["first_in_slice"] - 1)
     scan["flags"][-1] |= (1 << (FLAGS["last_in_slice"] - 1)) | (1 << (FLAGS["last_in_measurement"] - 1))
     table["head"] = heads
@@ -99,11 +103,11 @@ def write(thing: Any, path: Path) -> Path:
     for row, (y, z) in enumerate(lines, start=len(noise)):
         line = np.ascontiguousarray(kspace[:, :, y, z], dtype=np.complex64)
         table["data"][row], table["traj"][row] = line.view(np.float32).ravel(), empty
-    fov = [n * v for n, v in zip(thing.shape, thing.voxel_size, strict=True)]
+    fov = [n * v for n, v in zip(matrix, voxel, strict=True)]
     text = _XML.format(
         protocol=escape("; ".join(step.name for step in thing.provenance)),
         coils=thing.n_coils,
-        space=_SPACE.format(*thing.shape, *fov),
+        space=_SPACE.format(*matrix, *fov),
         last_y=n_y - 1,
         mid_y=n_y // 2,
         last_z=n_z - 1,
@@ -120,12 +124,31 @@ def write(thing: Any, path: Path) -> Path:
     return Path(path)
 
 
+def _plane(mask: np.ndarray, path: Path) -> np.ndarray:
+    """Sampled lines ``(y, z)`` of a 3D scan."""
+    if mask.ndim == 3 and not (mask == mask[:1]).all():
+        raise DataError(f"{path}: ISMRMRD stores whole readouts, but this mask varies along x; use our own .h5.")
+    return mask[0] if mask.ndim == 3 else mask
+
+
+def _run(mask: np.ndarray, path: Path) -> tuple[int, int]:
+    """First sample and the one after the last of the readouts along y, alike in all lines of a mask ``(y, z)``."""
+    sampled = mask[:, mask.any(axis=0)]
+    at = np.flatnonzero(sampled[:, 0])
+    begin, end = int(at[0]), int(at[-1]) + 1
+    if not ((sampled == sampled[:, :1]).all() and len(at) == end - begin):
+        raise DataError(f"{path}: ISMRMRD stores whole readouts, but this mask has gaps along y; use our own .h5.")
+    return begin, end
+
+
 def _geometry(thing: Acquisition) -> tuple[list[np.ndarray], np.ndarray]:
-    """Directions of x, y, z and the position of voxel n // 2, in LPS+."""
+    """Directions of readout, phase and slice, and the middle of every x plane ``(x, 3)``, in LPS+."""
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ thing.affine
-    directions = [affine[:3, i] / np.linalg.norm(affine[:3, i]) for i in range(3)]
-    centre = affine @ [*(n // 2 for n in thing.shape), 1]
-    return directions, centre[:3]
+    order = (1, 2, 0) if thing.readout == "y" else (0, 1, 2)
+    directions = [affine[:3, i] / np.linalg.norm(affine[:3, i]) for i in order]
+    n_x, n_y, n_z = thing.shape
+    voxels = np.stack([np.arange(n_x), np.full(n_x, n_y // 2), np.full(n_x, n_z // 2)])
+    return directions, (affine[:3, :3] @ voxels + affine[:3, 3:]).T
 
 
 def _noise_scan(covariance: np.ndarray | None) -> list[np.ndarray]:

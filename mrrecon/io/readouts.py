@@ -236,6 +236,8 @@ def _measured(source: Source, layout: Layout) -> tuple[Layout, np.ndarray]:
         some = every
     if not filled.any():
         raise DataError(f"{source.path}: all samples of the imaging readouts are zero; nothing was measured.")
+    if not layout.volumetric:  # an empty slice of a simulated scan is measured all the same
+        filled |= ~np.isin(layout.first, layout.first[filled])
     kinds = list(layout.kinds)
     for number, kind in enumerate(kinds):
         at = np.flatnonzero(extent[number])

@@ -24,7 +24,8 @@ import numpy as np
 
 from mrrecon.acquisition import Acquisition
 from mrrecon.errors import FileFormatError
-from mrrecon.io.ismrmrd_header import FLAGS, HEADER_DTYPE, Header, Limit
+from mrrecon.io.ismrmrd_header import Header, Limit
+from mrrecon.io.ismrmrd_header import flagged as has_flag
 from mrrecon.io.readouts import acquisition_of
 from mrrecon.io.registry import Format
 from mrrecon.io.regridding import noise_gain, positions, resampling_matrix
@@ -37,34 +38,11 @@ from mrrecon.io.twix_file import (
     read_readouts,
     read_samples,
 )
+from mrrecon.io.twix_heads import is_image, translated
 from mrrecon.io.twix_protocol import Protocol, parse_protocol
 
 __all__ = ["FORMAT", "TwixSource", "can_read", "read"]
 
-# flag of ISMRMRD -> flags of twix, as siemens_to_ismrmrd translates them, and what else is no image there
-_FLAGS = {
-    "first_in_slice": ("first_in_slice",),
-    "last_in_slice": ("last_in_slice",),
-    "last_in_measurement": ("last_in_measurement",),
-    "noise": ("noise",),
-    "calibration": ("reference",),
-    "calibration_and_imaging": ("reference_and_image",),
-    "reverse": ("reversed",),
-    "navigation": ("feedback", "motion", "other_navigator"),
-    "phase_correction": ("phase_correction",),
-    "high_priority_feedback": ("hp_feedback",),
-    "dummy": ("dummy", "transmit_control", "transmit_monitor", "multiband_reference", "multiband_phase_correction"),
-    "surface_coil_correction": ("normalise",),
-    "phase_stabilization_reference": ("phase_stabilization_reference",),
-    "phase_stabilization": ("phase_stabilization",),
-}
-_NO_IMAGE = (
-    *("noise", "calibration", "navigation", "phase_correction", "high_priority_feedback", "dummy"),
-    *("surface_coil_correction", "phase_stabilization_reference", "phase_stabilization"),
-)
-_COUNTERS = {"kspace_encode_step_1": "Lin", "kspace_encode_step_2": "Par", "average": "Ave", "slice": "Sli"}
-_COUNTERS |= {"contrast": "Eco", "phase": "Phs", "repetition": "Rep", "set": "Set", "segment": "Seg"}
-_USER_COUNTERS = ("Ida", "Idb", "Idc", "Idd", "Ide")
 # of the noise adjustment, by siemens_to_ismrmrd: duration of a readout, dwell time in the coil adjustment, and the
 # effective width of the receiver's filter over its nominal one
 _NOISE_READOUT_US, _COIL_ADJUSTMENT_DWELL_US, _NOISE_BANDWIDTH = 7680.0, 5.0, 0.79
@@ -104,12 +82,22 @@ def read(
     contrast: int | None = None,
     phase: int | None = None,
     set: int | None = None,
+    average: int | None = None,
+    segment: int | None = None,
+    user: tuple[int, int] | None = None,
+    slice: int | list[int] | None = None,
+    orientation: int | None = None,
     slab: int | None = None,
     measurement: int | None = None,
     remove_oversampling: bool = True,
     regrid: bool = True,
     recentre: bool = True,
     wrapped: str = "",
+    center_lines: tuple[int, int] | None = None,
+    voxel_size: tuple[float, float, float] | None = None,
+    noise: bool = True,
+    phase_correction: bool = True,
+    reference_maps: bool = True,
 ) -> Acquisition:
     """Read one measurement of a twix file.
 
@@ -117,15 +105,17 @@ def read(
     ----------
     path
         The ``.dat`` file.
-    repetition, contrast, phase, set, slab
-        Which one to read where the scan holds several; the first by default, with a note.
+    repetition, contrast, phase, set, average, segment, user, slice, orientation, slab
+        Which to read where the scan holds several, see :func:`mrrecon.io.readouts.acquisition_of`.
     measurement
         Which measurement of the file, from 0; the last one with an image by default, with a note.
     remove_oversampling
         Crop the readout to the field of view of the protocol.
     regrid
         Resample readouts that were sampled while the gradient ramps.
-    recentre, wrapped
+    center_lines
+        Line and partition at the centre of k-space, by the file's counters, instead of what its readouts state.
+    recentre, wrapped, voxel_size, noise, phase_correction, reference_maps
         See :func:`mrrecon.io.readouts.acquisition_of`.
 
     Raises
@@ -139,7 +129,7 @@ def read(
     protocol = parse_protocol(read_buffers(found[index]), found[index].name)
     readouts, heads = _joined(found, tables, index, protocol)
     source = TwixSource(path, readouts)
-    image = _flags_of(heads, *_NO_IMAGE) == 0
+    image = is_image(heads)
     _require_image(readouts.heads[image], protocol, path)
     keeps_raster = flagged(readouts.heads, "keeps_raster")
     resampling = None
@@ -147,7 +137,7 @@ def read(
         resampling = _resampling(readouts.heads[image], protocol, path)
         heads["center_sample"] = len(resampling) // 2 - flagged(readouts.heads, "reversed")
         heads["encoding_space_ref"][keeps_raster] = 1  # a reference scan with a raster of its own
-    header = _header(source, heads, image, protocol, resampling)
+    header = _header(source, heads, image, protocol, resampling, center_lines)
     return acquisition_of(
         source,
         header,
@@ -157,20 +147,25 @@ def read(
         contrast=contrast,
         phase=phase,
         set=set,
+        average=average,
+        segment=segment,
+        user=user,
+        slice=slice,
+        orientation=orientation,
         slab=slab,
         remove_oversampling=remove_oversampling,
         recentre=recentre,
         wrapped=wrapped,
+        voxel_size=voxel_size,
+        noise=noise,
+        phase_correction=phase_correction,
+        reference_maps=reference_maps,
     )
-
-
-def _flags_of(heads: np.ndarray, *names: str) -> np.ndarray:
-    return heads["flags"] & np.uint64(sum(1 << (FLAGS[name] - 1) for name in names))
 
 
 def _chosen(found: list[Measurement], tables: list[Readouts], asked: int | None, path: Path) -> int:
     """Index of the measurement to read, with a note where there are several."""
-    with_image = [i for i, t in enumerate(tables) if (_flags_of(_translated(t.heads), *_NO_IMAGE) == 0).any()]
+    with_image = [i for i, t in enumerate(tables) if is_image(translated(t.heads)).any()]
     if asked is not None and not 0 <= asked < len(found):
         raise FileFormatError(f"{path} has no measurement {asked}; it has {len(found)}, from 0.")
     if not with_image or (asked is not None and asked not in with_image):
@@ -195,58 +190,20 @@ def _joined(
         own = number == index
         noise = flagged(table.heads, "noise")
         keep = np.ones(len(noise), bool) if own else noise
-        translated = _translated(table.heads[keep])
-        samples = np.maximum(translated["number_of_samples"], 1)
+        own_heads = translated(table.heads[keep])
+        samples = np.maximum(own_heads["number_of_samples"], 1)
         noise_dwell = np.full(len(samples), _COIL_ADJUSTMENT_DWELL_US)
         if "adjcoilsens" not in measurement.name.lower():
             noise_dwell = np.floor(10 * _NOISE_READOUT_US / samples) / 10  # in steps of the receiver's clock
         if protocol.dwell_time > 0:
-            translated["sample_time_us"] = np.where(noise[keep], noise_dwell, protocol.dwell_time)
+            own_heads["sample_time_us"] = np.where(noise[keep], noise_dwell, protocol.dwell_time)
         raw.append(table.heads[keep])
         offsets.append(table.offsets[keep])
-        heads.append(translated)
+        heads.append(own_heads)
     order = [i for i in range(len(found)) if i != index] + [index]
     joined = (np.concatenate([part[i] for i in order]) for part in (raw, offsets, heads))
     raw_heads, all_offsets, all_heads = joined
     return Readouts(raw_heads, all_offsets, tables[index].gap), all_heads
-
-
-def _translated(mdh: np.ndarray) -> np.ndarray:
-    """ISMRMRD heads of measurement data headers."""
-    heads = np.zeros(len(mdh), HEADER_DTYPE)
-    heads["version"] = 1
-    for flag, names in _FLAGS.items():
-        set_ = flagged(mdh, *names)
-        if flag == "calibration":  # the image's own lines may carry both flags
-            set_ &= ~flagged(mdh, "reference_and_image")
-        if flag == "navigation":  # echo-planar navigators carry the feedback flag too
-            set_ &= ~flagged(mdh, "phase_correction")
-        heads["flags"] |= set_.astype(np.uint64) << np.uint64(FLAGS[flag] - 1)
-    for name, counter in _COUNTERS.items():
-        heads["idx"][name] = mdh["counters"][counter]
-    for i, counter in enumerate(_USER_COUNTERS):
-        heads["idx"]["user"][:, i] = mdh["counters"][counter]
-    heads["acquisition_time_stamp"] = mdh["time"]
-    heads["number_of_samples"] = mdh["samples"]
-    heads["active_channels"] = heads["available_channels"] = mdh["channels"]
-    heads["discard_pre"], heads["discard_post"] = mdh["cut_before"], mdh["cut_after"]
-    # a column's echo lies as far from the end of a reversed readout as from the start of a forward one
-    backwards = flagged(mdh, "reversed") & (mdh["center_column"] > 0)
-    heads["center_sample"] = mdh["center_column"] - backwards
-    heads["position"] = mdh["position"]
-    phase, read, normal = _directions(mdh["quaternion"])
-    heads["read_dir"], heads["phase_dir"], heads["slice_dir"] = -read, -phase, normal
-    return heads
-
-
-def _directions(quaternion: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Phase, readout and slice directions, ``(rows, 3)`` each, of quaternions (w, x, y, z); zero without one."""
-    w, x, y, z = quaternion.astype(np.float64).T
-    there = (abs(w**2 + x**2 + y**2 + z**2 - 1) < 0.01)[:, None]
-    phase = np.stack([1 - 2 * (y**2 + z**2), 2 * (x * y + z * w), 2 * (x * z - y * w)], axis=1)
-    read = np.stack([2 * (x * y - z * w), 1 - 2 * (x**2 + z**2), 2 * (y * z + x * w)], axis=1)
-    normal = np.stack([2 * (x * z + y * w), 2 * (y * z - x * w), 1 - 2 * (x**2 + y**2)], axis=1)
-    return phase * there, read * there, normal * there
 
 
 def _require_image(mdh: np.ndarray, protocol: Protocol, path: Path) -> None:
@@ -298,14 +255,20 @@ def _resampling(mdh: np.ndarray, protocol: Protocol, path: Path) -> np.ndarray:
 
 
 def _header(
-    source: TwixSource, heads: np.ndarray, image: np.ndarray, protocol: Protocol, resampling: np.ndarray | None
+    source: TwixSource,
+    heads: np.ndarray,
+    image: np.ndarray,
+    protocol: Protocol,
+    resampling: np.ndarray | None,
+    center_lines: tuple[int, int] | None,
 ) -> Header:
     """The header of the scan; moves the line counters of `heads` to a common centre."""
     counters, centres = source.readouts.heads["counters"], source.readouts.heads[image]
     volumetric = bool(np.ptp(counters["Par"][image]) or (protocol.is_3d and centres["center_partition"].any()))
     notes: list[str] = []
-    n_y = _number_lines(source, heads, image, 1, protocol.lines, notes)
-    n_z = _number_lines(source, heads, image, 2, protocol.partitions, notes) if volumetric else 1
+    given = center_lines or (None, None)
+    n_y = _number_lines(source, heads, image, 1, protocol.lines, given[0], notes)
+    n_z = _number_lines(source, heads, image, 2, protocol.partitions, given[1], notes) if volumetric else 1
     columns = _columns(heads[image])
     oversampling = protocol.readout_oversampling
     if oversampling is None:
@@ -319,9 +282,7 @@ def _header(
         )
     known = all(length > 0 for length in protocol.fov)
     read, phase, through = protocol.fov if known else (columns / oversampling, float(n_y), float(n_z))
-    if not known:
-        notes.append("no field of view; the voxel size is unknown and taken as 1 mm (say it with voxel_size)")
-    elif volumetric:
+    if known and volumetric:
         through *= protocol.slice_oversampling
     phase *= protocol.phase_oversampling if known else 1
     if notes:
@@ -346,20 +307,28 @@ def _header(
 
 
 def _number_lines(
-    source: TwixSource, heads: np.ndarray, image: np.ndarray, step: int, stated: int, notes: list[str]
+    source: TwixSource,
+    heads: np.ndarray,
+    image: np.ndarray,
+    step: int,
+    stated: int,
+    given: int | None,
+    notes: list[str],
 ) -> int:
     """Count lines (step 1) or partitions (2) of the matrix; moves their counter in `heads` to a centre at n // 2."""
     counter, name, word = (("Lin", "center_line", "line"), ("Par", "center_partition", "partition"))[step - 1]
     mdh = source.readouts.heads
     index, center = mdh["counters"][counter].astype(np.int64), mdh[name].astype(np.int64)
-    if center[image].any():
+    if given is not None:
+        center = np.full_like(center, given)
+    if given is not None or center[image].any():
         n = _matrix((index - center)[image], stated)
         if stated not in (0, n):
             notes.append(f"{stated} {word}s, which the readouts do not fit; the matrix has {n}")
     else:
         found, n = _found_centre(source, image, counter, stated)
         center = np.full_like(center, found)
-        notes.append(f"no centre {word}; it is taken as {found} of {n}, from the data (center=(x, y, z) says another)")
+        notes.append(f"no centre {word}; it is taken as {found} of {n}, from the data (center_lines says another)")
     heads["idx"][f"kspace_encode_step_{step}"] = np.clip(index - center + n // 2, 0, _MOST_LINES)
     return n
 
@@ -402,7 +371,7 @@ def _found_centre(source: TwixSource, image: np.ndarray, counter: str, stated: i
 
 def _columns(heads: np.ndarray) -> int:
     """Encoded columns: twice the longer side of the echo, which is sampled to its end."""
-    forward = heads[_flags_of(heads, "reverse") == 0]
+    forward = heads[~has_flag(heads, "reverse")]
     head = (forward if len(forward) else heads)[0]
     samples, before, after = (int(head[n]) for n in ("number_of_samples", "discard_pre", "discard_post"))
     center, used = int(head["center_sample"]) - before, samples - before - after
