@@ -363,9 +363,9 @@ class Acquisition:
         """Move the centre of k-space to ``n // 2``; see :func:`mrrecon.preparation.recentre`."""
         return preparation.recentre(self, center)
 
-    def undersample(self, mask: Any) -> Acquisition:
+    def undersample(self, mask: Any, how: Mapping[str, Any] | None = None) -> Acquisition:
         """Keep only the samples of `mask`; see :func:`mrrecon.preparation.undersample`."""
-        return preparation.undersample(self, mask)
+        return preparation.undersample(self, mask, how)
 
     def whiten(self, noise_covariance: Any = None) -> Acquisition:
         """Decorrelate the coils, noise of unit variance; see :func:`mrrecon.preparation.whiten`."""
@@ -378,6 +378,10 @@ class Acquisition:
     def calibrate(self, **settings: Any) -> Acquisition:
         """Estimate sensitivity maps by ESPIRiT; see :func:`mrrecon.preparation.calibrate`."""
         return preparation.calibrate(self, **settings)
+
+    def with_maps(self, maps: Any, source: str = "given") -> Acquisition:
+        """Take these coil maps; see :func:`mrrecon.preparation.with_maps`."""
+        return preparation.with_maps(self, maps, source)
 
     def select_coils(self, keep: Sequence[int]) -> Acquisition:
         """Keep the coils of these indices; see :func:`mrrecon.preparation.select_coils`."""

@@ -1,8 +1,7 @@
-"""The command line: parses, calls :mod:`mrrecon.commands`, and turns errors into one sentence and exit code 2."""
+"""The command line: parses, calls :mod:`mrrecon.commands`, and turns errors into one sentence and an exit code."""
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import os
@@ -11,20 +10,24 @@ import types
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from mrrecon import __version__
-from mrrecon.errors import DataError, MRReconError
-from mrrecon.priors.errors import PriorError
+from mrrecon.commands.files import check_files, undeclared
+from mrrecon.commands.shared import clock
+from mrrecon.commands.words import config_files, nearest, one_sentence_parser, plain_errors
+from mrrecon.errors import DataError, MRReconError, SolverError
+from mrrecon.priors.errors import PriorError, PriorFailure
 
 __all__ = ["main"]
 
 COMMANDS = {  # command -> what it does, in the order of the help
-    "info": "Say what is in a k-space file.",
+    "info": "Say what is in a k-space file, or how a result was made.",
     "recon": "Reconstruct a volume from a k-space file.",
     "simulate": "Make a k-space file with a known answer from an anatomical volume.",
     "mask": "Make an undersampling mask.",
     "calibrate": "Estimate coil sensitivity maps (ESPIRiT).",
+    "extract": "Write one volume of a result: magnitude, phase, prior influence, deviation.",
     "prior": "List priors, show one, or measure how well they denoise.",
     "train": "Train a diffusion prior on your own volumes.",
     "bench": "Run a study: a grid of files, accelerations, solvers and priors.",
@@ -57,17 +60,17 @@ def _class_paths() -> dict[str, str]:
 
 
 def _spell_out_options(arguments: list[str], chosen: str | None) -> list[str]:
-    """Let ``--time-budget`` mean ``--time_budget``, and ``--resume`` alone ``--resume=true``."""
+    """Let ``--time-budget`` mean ``--time_budget``, and ``--resume`` alone ``--resume=true``; ``--read.NAME`` too."""
     flags: set[str] = set()
     if chosen in COMMANDS and chosen not in ACTIONS:
-        parameters = inspect.signature(_command(chosen), eval_str=True).parameters.items()
-        flags = {f"--{name}" for name, parameter in parameters if parameter.annotation is bool}
+        flags = {f"--{name}" for name, one in _parameters(_command(chosen)).items() if one.annotation is bool}
     spelled = []
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
         option, equals, value = argument.partition("=")
         if option.startswith("--"):
             option = "--" + option[2:].replace("-", "_")
-        if option in flags and not equals and following not in ("true", "false"):
+        alone = option.startswith("--read.") and (not following or following.startswith("--"))
+        if not equals and (alone or (option in flags and following not in ("true", "false"))):
             equals, value = "=", "true"
         spelled.append(option + equals + value)
     return spelled
@@ -114,9 +117,7 @@ def _solver_path(name: str, paths: dict[str, str]) -> str:
         return paths[name]
     if "." in name or not name.strip():  # a class path, or for jsonargparse to refuse
         return name
-    close = difflib.get_close_matches(name, paths, 1)
-    hint = f"did you mean {close[0]!r}? There are" if close else "choose one of"
-    raise DataError(f"There is no solver {name!r}; {hint} {', '.join(paths)}.")
+    raise DataError(f"There is no solver {name!r}; {nearest(name, paths)}.")
 
 
 def _check_solver(name: str, settings: Mapping[str, Any]) -> None:
@@ -169,10 +170,10 @@ def _yaml_loader(paths: dict[str, str]) -> Callable[..., Any]:
 
 def _parser(chosen: str | None, solver_paths: dict[str, str]) -> Any:
     """Build the parser; only the chosen command is imported, so that ``mrrecon --help`` is quick."""
-    from jsonargparse import ArgumentParser, set_loader
+    from jsonargparse import set_loader
 
     set_loader("mrrecon", _yaml_loader(solver_paths))
-
+    ArgumentParser = one_sentence_parser()
     parser = ArgumentParser(
         prog="mrrecon",
         description="From a raw k-space file of an accelerated 3D MRI scan to a volume.",
@@ -198,7 +199,10 @@ def _add_arguments(parser: Any, function: Callable[..., Any]) -> None:
     """Add what a command's function takes; lists are given as words: ``--times 50 100``."""
     from docstring_parser import parse
 
-    parameters = inspect.signature(function, eval_str=True).parameters
+    parameters = _parameters(function)
+    for name, parameter in parameters.items():
+        if undeclared(parameter.annotation):
+            raise TypeError(f"{function.__name__}: say of {name} whether it names files; see mrrecon.commands.files.")
     helps = {p.arg_name: p.description for p in parse(function.__doc__ or "").params}
     parser.add_argument("--config", action="config", help="YAML file with any of the settings below.")
     if "output" in parameters:
@@ -225,7 +229,10 @@ def _item_type(annotation: Any) -> type | None:
     """Type of the items of ``list[...]`` or ``list[...] | None``; None for anything else."""
     options = [o for o in (get_args(annotation) or ()) if o is not type(None)]
     found = options[0] if get_origin(annotation) is types.UnionType and len(options) == 1 else annotation
-    return get_args(found)[0] if get_origin(found) is list else None
+    if get_origin(found) is not list:
+        return None
+    item = get_args(found)[0]
+    return get_args(item)[0] if get_origin(item) is Annotated else item
 
 
 @contextmanager
@@ -244,40 +251,26 @@ def _notes() -> Iterator[None]:
         yield
 
 
-def _fail(message: str) -> int:
+def _fail(message: str, code: int = 2) -> int:
     print(f"mrrecon: {message}", file=sys.stderr)
-    return 2
+    return code
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line on `arguments` (default: those of the process) and return the exit code.
 
     0: done. 1: a check failed. 2: the input, the settings or the machine do not allow it; one sentence on standard
-    error says what is wrong and what to do. 130: interrupted before there was anything to keep.
+    error says what is wrong and what to do. 3: a method or its prior failed while it ran, and its image is not written.
+    130: interrupted before there was anything to keep.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    chosen = next((a for a in given if not a.startswith("-")), None)
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
     try:
-        solver_paths = _class_paths() if chosen == "recon" else {}
-        parser = _parser(chosen, solver_paths)
-        settings = parser.parse_args(_spell_out_solver(_spell_out_options(given, chosen), solver_paths))
-        try:
-            settings = getattr(parser, "instantiate", parser.instantiate_classes)(settings)
-        except ValueError as error:  # a setting that a solver refuses
-            return _fail(str(error))
-        chosen_settings, action = settings[settings.subcommand], None
-        if settings.subcommand in ACTIONS:
-            action = chosen_settings.action
-            chosen_settings = chosen_settings[action]
-        options = chosen_settings.as_dict()
-        options.pop("config", None)
-        with _notes():
-            return int(_command(settings.subcommand, action)(**options) or 0)
+        return _run(given or ["--help"])
     except (MRReconError, PriorError) as error:
         if os.environ.get("MRRECON_DEBUG"):
             raise
-        return _fail(str(error))
+        return _fail(str(error), 3 if isinstance(error, (SolverError, PriorFailure)) else 2)
     except MemoryError as error:
         return _fail(
             f"out of memory ({error or 'no size given'}); close other programs, compress the coils with --coils 8, "
@@ -289,3 +282,60 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("mrrecon: interrupted.", file=sys.stderr)
         return 130
+
+
+def _run(given: list[str]) -> int:
+    """Parse, check the files, and run the command."""
+    clock.start()
+    chosen, action = _chosen(given)
+    solver_paths = _class_paths() if chosen == "recon" else {}
+    parser = _parser(chosen, solver_paths)
+    for path in config_files(given):
+        _require_config(path)
+    called = " ".join(["mrrecon", *filter(None, (chosen, action))])
+    types = {} if chosen is None or (chosen in ACTIONS and action is None) else get_type_hints(_command(chosen, action))
+    with plain_errors(called, given, types):
+        settings = parser.parse_args(_spell_out_solver(_spell_out_options(given, chosen), solver_paths))
+        try:
+            settings = getattr(parser, "instantiate", parser.instantiate_classes)(settings)
+        except ValueError as error:  # a setting that a solver refuses
+            return _fail(str(error))
+    chosen_settings = settings[settings.subcommand]
+    options = (chosen_settings if action is None else chosen_settings[action]).as_dict()
+    command = _command(settings.subcommand, action)
+    with _notes():
+        options.pop("config", None)
+        annotations = {name: parameter.annotation for name, parameter in _parameters(command).items()}
+        check_files(annotations, {**options, "config": list(config_files(given))})
+        return int(command(**options) or 0)
+
+
+def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(function, eval_str=True).parameters
+
+
+def _require_config(path: str) -> None:
+    from mrrecon.io.settings_file import read_settings
+
+    read_settings(path, "one setting")
+
+
+def _chosen(given: Sequence[str]) -> tuple[str | None, str | None]:
+    """The command that is named, and its action, if any.
+
+    Raises
+    ------
+    DataError
+        If there is no such command or action.
+    """
+    words = [word for word in given if not word.startswith("-")]
+    if not words:
+        return None, None
+    chosen = words[0]
+    if chosen not in COMMANDS:
+        raise DataError(f"There is no command {chosen!r}; {nearest(chosen, COMMANDS)}.")
+    if chosen not in ACTIONS or len(words) < 2:
+        return chosen, None
+    if words[1] not in ACTIONS[chosen]:
+        raise DataError(f"mrrecon {chosen} has no {words[1]!r}; {nearest(words[1], ACTIONS[chosen])}.")
+    return chosen, words[1]

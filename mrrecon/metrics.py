@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,7 +19,7 @@ import numpy as np
 from mrrecon.errors import DataError, ShapeError
 from mrrecon.operators.backend import num_threads, to_numpy
 
-__all__ = ["MetricPolicy", "evaluate", "nmse", "nrmse", "object_region", "psnr", "ssim"]
+__all__ = ["MetricPolicy", "evaluate", "nmse", "nrmse", "object_region", "psnr", "require_comparable", "ssim"]
 
 WINDOW = 7  # SSIM: side of the uniform window; K1, K2 and the sample covariance as in Wang et al. and scikit-image
 K1, K2 = 0.01, 0.03
@@ -132,6 +133,23 @@ def evaluate(reconstruction: Any, reference: Any, policy: MetricPolicy | None = 
         "scale": [float(np.real(scale)), float(np.imag(scale))],
         "policy": policy.record(),
     }
+
+
+def require_comparable(reference: Any, policy: MetricPolicy | None = None) -> None:
+    """Refuse a reference that :func:`evaluate` would refuse whatever it is compared with.
+
+    Raises
+    ------
+    ShapeError, DataError
+        If it is no volume, has NaN or Inf, is zero in the region, or its slices are too small for SSIM.
+    """
+    policy = policy or MetricPolicy()
+    _, truth = _volumes(reference, reference)
+    region = _region(policy, truth)
+    if _mean(_square(truth), region) == 0:
+        raise DataError("The reference is zero everywhere in the region, so nothing can be compared with it.")
+    axis = "xyz".index(policy.slice_axis)
+    _require_window([n for i, n in enumerate(truth.shape) if i != axis], policy)
 
 
 def psnr(reconstruction: Any, reference: Any, policy: MetricPolicy | None = None) -> float:
@@ -286,11 +304,7 @@ def _psnr(square: np.ndarray, truth: np.ndarray, region: np.ndarray | None, poli
 def _ssim(image: np.ndarray, truth: np.ndarray, region: np.ndarray | None, policy: MetricPolicy) -> float:
     images, slices, regions = _by_slice(policy, image, truth, region)
     assert images is not None and slices is not None
-    if min(slices.shape[1:]) < WINDOW:
-        raise ShapeError(
-            f"SSIM across {policy.slice_axis} needs slices of at least {WINDOW}x{WINDOW} voxels, got "
-            f"{slices.shape[1]}x{slices.shape[2]}; choose another slice_axis in the policy."
-        )
+    _require_window(slices.shape[1:], policy)
     if policy.data_range == "slice-max":
         peaks = slices.max(axis=(1, 2))
     else:
@@ -310,6 +324,15 @@ def _ssim(image: np.ndarray, truth: np.ndarray, region: np.ndarray | None, polic
     if sum(counts) == 0:
         raise DataError("SSIM has no voxel to average: region or reference is empty away from the edges of the slices.")
     return sum(sums) / sum(counts)
+
+
+def _require_window(shape: Sequence[int], policy: MetricPolicy) -> None:
+    """Refuse slices that the window of SSIM does not fit into."""
+    if min(shape) < WINDOW:
+        raise ShapeError(
+            f"SSIM across {policy.slice_axis} needs slices of at least {WINDOW}x{WINDOW} voxels, got "
+            f"{shape[0]}x{shape[1]}; choose another slice_axis in the policy."
+        )
 
 
 def _ssim_map(a: np.ndarray, b: np.ndarray, peak: float) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mrrecon.acquisition import Acquisition, Step
-from mrrecon.errors import DataError, ShapeError
+from mrrecon.errors import DataError, ShapeError, SolverError
 from mrrecon.operators.backend import to_numpy
 
 __all__ = ["Reconstruction", "versions"]
@@ -92,9 +93,19 @@ class Reconstruction:
     def from_solver(
         cls, acquisition: Acquisition, volume: Any, solver: str, settings: Mapping[str, Any], **record: Any
     ) -> Reconstruction:
-        """Build the result of `solver` on `acquisition`: geometry, R and provenance are taken from the latter."""
+        """Build the result of `solver` on `acquisition`: geometry, R and provenance are taken from the latter.
+
+        Raises
+        ------
+        SolverError
+            If the volume has NaN or Inf.
+        """
+        volume = to_numpy(volume)
+        bad = int(volume.size - np.isfinite(volume).sum())
+        if bad:
+            raise SolverError(f"{solver} failed: {bad} of the {volume.size} voxels of its image are NaN or Inf.")
         return cls(
-            volume=to_numpy(volume),
+            volume=volume,
             voxel_size=acquisition.voxel_size,
             affine=acquisition.affine,
             solver=solver,
@@ -113,6 +124,37 @@ class Reconstruction:
     def phase(self) -> np.ndarray:
         """Phase image ``(x, y, z)``, radians, ``float32``."""
         return np.angle(self.volume)
+
+    def part(self, name: str) -> np.ndarray:
+        """One volume of the result by name.
+
+        Parameters
+        ----------
+        name
+            ``"magnitude"``, ``"phase"``, ``"real"``, ``"imag"`` or ``"complex"`` of the image, or one of `extras`.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(x, y, z)``, float32 or complex64.
+
+        Raises
+        ------
+        DataError
+            If there is none of this name.
+        """
+        if name in self.extras:
+            return self.extras[name]
+        if name == "complex":
+            return self.volume
+        if name in ("magnitude", "phase"):
+            return self.magnitude if name == "magnitude" else self.phase
+        if name in ("real", "imag"):
+            return np.ascontiguousarray(getattr(self.volume, name))
+        known = [*self.extras, "magnitude", "phase", "real", "imag", "complex"]
+        close = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean {close[0]!r}? It has" if close else "it has"
+        raise DataError(f"The result of {self.solver} has no {name!r}; {hint} {', '.join(known)}.")
 
     def with_metrics(self, metrics: Mapping[str, Any]) -> Reconstruction:
         """Return a copy that carries `metrics` too."""

@@ -8,7 +8,7 @@ it is evaluated exactly at any matrix size, row by row, and never stored.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 from mrrecon.operators.backend import as_kind, get_array_module, num_threads, to_numpy
 from mrrecon.operators.calibration_block import read_calibration
 from mrrecon.operators.coils import view_or_lazy
+from mrrecon.operators.coverage import coarse_grid, covered, low_resolution
 from mrrecon.operators.errors import CalibrationError, DataError, ShapeError
 
 __all__ = ["espirit"]
@@ -37,6 +38,7 @@ def espirit(
     threshold: float = 0.001,
     crop: float = 0.8,
     soft_crop: bool = False,
+    cover: bool = False,
     sets: int = 1,
     mask: Any = None,
     readout_domain: Literal["kspace", "image"] = "kspace",
@@ -48,8 +50,8 @@ def espirit(
     Parameters
     ----------
     kspace
-        ``(coils, x, y, z)``, centred, zero where unsampled; NumPy, CuPy, torch or an array on disk. Only the
-        calibration block is read. An axis of size 1 makes the method 2D.
+        ``(coils, x, y, z)``, zero where unsampled; NumPy, CuPy, torch or an array on disk. Only the calibration block
+        is read, and a few planes that tell where the centre is. An axis of size 1 makes the method 2D.
     calibration
         Width of the calibration block at most, along (x, y, z) or one for all; the largest fully sampled
         block in it is used. ``None``: the largest block there is, up to 32.
@@ -63,6 +65,10 @@ def espirit(
         Maps are zero where the eigenvalue is not above this.
     soft_crop
         Weight the maps by a smooth function of the eigenvalue instead (as ``bart ecalib -S``).
+    cover
+        Do not crop inside the object, whatever the eigenvalue: where the low-resolution image of the calibration block
+        has signal, and between voxels that are kept. A strong local phase or a small block leave holes there else.
+        Of the first set only.
     sets
         Number of map sets: the leading eigenvectors, each cropped by its own eigenvalue (soft SENSE).
     mask
@@ -122,7 +128,7 @@ def espirit(
     if scale == 0:
         raise CalibrationError(
             f"The centre of kspace ({'x'.join(map(str, block.shape[1:]))} samples) is zero, no signal to "
-            "calibrate on; check that the k-space is centred (zero frequency at index n // 2), or give maps."
+            "calibrate on; check that mask and k-space belong together, or give maps."
         )
     block = block / scale
     with threadpool_limits(1, "blas"):  # see _product
@@ -131,12 +137,27 @@ def espirit(
         reference = _phase_reference(block, phase_reference)
     evaluate = voxel_eigenvectors if xp is not np else _voxel_eigenvectors_cpu
     size = (shape[0], shape[1], shape[2])
-    maps, values = evaluate(operator, reference, size, sets, crop, soft_crop, return_eigenvalues)
+    keep = _covered(evaluate, operator, reference, block, size, crop) if cover else None
+    maps, values = evaluate(operator, reference, size, sets, crop, soft_crop, return_eigenvalues, keep)
     if sets == 1:
         maps, values = maps[0], None if values is None else values[0]
     template = np.empty(0) if hasattr(data, "__getitem__") and not hasattr(data, "flags") else kspace
     maps = as_kind(maps, template)
     return (maps, as_kind(values, template)) if return_eigenvalues else maps
+
+
+def _covered(
+    evaluate: Callable[..., Any],
+    operator: Any,
+    reference: np.ndarray,
+    block: Any,
+    shape: tuple[int, int, int],
+    crop: float,
+) -> np.ndarray:
+    """Voxels ``(x, y, z)`` that belong to the object, decided on a coarse grid."""
+    grid = coarse_grid(shape, block.shape[1:])
+    values = evaluate(operator, reference, grid, 1, crop, False, True)[1][0]
+    return covered(to_numpy(values), to_numpy(low_resolution(block, grid)), crop, shape)
 
 
 def _phase_reference(block: Any, choice: Literal["principal"] | int) -> np.ndarray:
@@ -159,23 +180,23 @@ def patch_gram(block: Any, kernel: Sequence[int]) -> Any:
     Parameters
     ----------
     block
-        ``(coils, lx, ly, lz)`` complex64.
+        ``(coils, lx, ly, lz)``, complex.
     kernel
         ``(kx, ky, kz)``.
 
     Returns
     -------
-    Array ``(n, n)`` complex64, n = coils * kx * ky * kz, in that order.
+    Array ``(n, n)``, n = coils * kx * ky * kz, in that order, of the precision of `block`.
     """
     xp = get_array_module(block)
     coils = block.shape[0]
     size = coils * int(np.prod(kernel))
     fits = [n - k + 1 for n, k in zip(block.shape[1:], kernel, strict=True)]
     step = max(1, PATCH_BYTES // (8 * size * fits[1] * fits[2]))
-    gram = xp.zeros((size, size), dtype=np.complex64)
+    gram = xp.zeros((size, size), dtype=block.dtype)
     for first in range(0, fits[0], step):
         count = min(step, fits[0] - first)
-        patches = xp.empty((coils, *kernel, count, *fits[1:]), dtype=np.complex64)
+        patches = xp.empty((coils, *kernel, count, *fits[1:]), dtype=block.dtype)
         for jx, jy, jz in np.ndindex(*kernel):
             x = first + jx
             patches[:, jx, jy, jz] = block[:, x : x + count, jy : jy + fits[1], jz : jz + fits[2]]
@@ -192,7 +213,7 @@ def _product(a: Any, b: Any, lower: bool = False) -> Any:
     """
     if get_array_module(a) is not np:
         return a @ b
-    out = np.zeros((a.shape[0], b.shape[1]), np.complex64)
+    out = np.zeros((a.shape[0], b.shape[1]), a.dtype)
     rows = -(-a.shape[0] // (8 * num_threads()))
 
     def block(i: int) -> None:
@@ -302,6 +323,7 @@ def voxel_eigenvectors(
     crop: float,
     soft: bool,
     keep_values: bool,
+    keep: np.ndarray | None = None,
 ) -> tuple[Any, Any]:
     """Leading eigenvectors of G at every voxel, by full decompositions: plain reference, and the GPU's own
     way.
@@ -316,6 +338,8 @@ def voxel_eigenvectors(
         Matrix size (x, y, z) of the maps.
     sets, crop, soft, keep_values
         As in :func:`espirit`.
+    keep
+        Voxels ``(x, y, z)`` where the first set is not cropped.
 
     Returns
     -------
@@ -345,7 +369,10 @@ def voxel_eigenvectors(
                 turn = vector.conj() @ reference
                 size = xp.abs(turn)
                 turn = xp.where(size > 0, turn / xp.where(size > 0, size, 1), 1)
-                weighted = vector * (turn * _crop_weight(value, crop, soft, xp))[..., None]
+                weight = _crop_weight(value, crop, soft, xp)
+                if keep is not None and s == 0:
+                    weight = xp.where(xp.asarray(keep[x, y : y + step]), np.float32(1), weight)
+                weighted = vector * (turn * weight)[..., None]
                 maps[s, :, x, y : y + step] = xp.moveaxis(weighted + 0, -1, 0)  # + 0: no -0
                 if values is not None:
                     values[s, x, y : y + step] = value
@@ -360,6 +387,7 @@ def _voxel_eigenvectors_cpu(
     crop: float,
     soft: bool,
     keep_values: bool,
+    keep: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     from mrrecon.operators.kernels.espirit_cpu import eigen_rows
 
@@ -371,12 +399,13 @@ def _voxel_eigenvectors_cpu(
     maps = np.empty((sets, reference.shape[0], *shape), np.complex64)
     values = np.empty((sets, *shape) if keep_values else (0, 0, 0, 0), np.float32)
     floor = 0.0 if keep_values else 0.9 * max(0.0, 2 * crop - 1) ** 2 if soft else 0.75 * crop
+    kept = np.zeros((0, 0, 0), bool) if keep is None else keep
     rows = max(8, -(-nx * ny // (8 * num_threads())))  # a few jobs per thread, long enough for warm starts
     jobs = [(x, y, min(ny, y + rows)) for x in range(nx) for y in range(0, ny, rows)]
 
     def work(job: tuple[int, int, int]) -> None:
         settings = (np.float32(crop), soft, np.float32(floor))
-        eigen_rows(operator, ex, ey, cosz, sinz, reference, *settings, *job, maps, values)
+        eigen_rows(operator, ex, ey, cosz, sinz, reference, *settings, kept, *job, maps, values)
 
     with ThreadPoolExecutor(num_threads()) as pool:
         list(pool.map(work, jobs))

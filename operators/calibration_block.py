@@ -13,7 +13,15 @@ from mrrecon.operators.centre import kspace_centre
 from mrrecon.operators.coils import view_or_lazy
 from mrrecon.operators.errors import CalibrationError, ShapeError
 
-__all__ = ["calibration_region", "central_samples", "read_calibration", "sampled_block"]
+__all__ = [
+    "around",
+    "block_index",
+    "calibration_region",
+    "central_samples",
+    "read_block",
+    "read_calibration",
+    "sampled_block",
+]
 
 AUTOMATIC = 32  # width at most when no width is asked for: wider blocks cost time and add little
 SMALLEST = 4  # a block that is sampled less widely tells nothing of the image
@@ -92,7 +100,7 @@ def sampled_block(
             sides.reverse()
         for grown, added in sides[: 1 if symmetric else 2]:
             layer = [range(added, added + 1) if a == axis else r for a, r in enumerate(block)]
-            if len(grown) <= most[axis] and mask[_index(layer, shape)].all():
+            if len(grown) <= most[axis] and mask[block_index(layer, shape)].all():
                 block[axis] = grown
                 break
         else:
@@ -122,10 +130,10 @@ def central_samples(kspace: Any, mask: Any, side: int, readout_domain: Literal["
     shape, centre, pattern = _located(kspace, mask, readout_domain)
     block = sampled_block(pattern, centre[3 - pattern.ndim :], side, symmetric=True)
     if any(len(r) < min(SMALLEST, n, side) for r, n in zip(block, pattern.shape, strict=True)):
-        block = tuple(_around(c, side, n) for c, n in zip(centre[3 - pattern.ndim :], pattern.shape, strict=True))
+        block = tuple(around(c, side, n) for c, n in zip(centre[3 - pattern.ndim :], pattern.shape, strict=True))
     if pattern.ndim == 2:
-        block = (_around(centre[0], side, shape[0]), *block)
-    return _read(kspace, block, readout_domain)
+        block = (around(centre[0], side, shape[0]), *block)
+    return read_block(kspace, block, readout_domain)
 
 
 def read_calibration(
@@ -164,9 +172,9 @@ def read_calibration(
         raise ShapeError(f"calibration must be one or three positive widths, or None, got {limit}.")
     shape, centre, pattern = _located(kspace, mask, readout_domain)
     widths = tuple(min(int(w), n) for w, n in zip(limits, shape, strict=True))
-    window = tuple(_around(c, w, n) for c, w, n in zip(centre, widths, shape, strict=True))
+    window = tuple(around(c, w, n) for c, w, n in zip(centre, widths, shape, strict=True))
     if mask is None:  # only what is in the window has been asked for
-        samples = _read(kspace, (range(shape[0]), *window[1:]) if readout_domain == "image" else window)
+        samples = read_block(kspace, (range(shape[0]), *window[1:]) if readout_domain == "image" else window)
         sampled = to_numpy((samples != 0).any(axis=(0, 1) if readout_domain == "image" else 0))
         block = sampled_block(sampled)
         block = tuple(
@@ -182,7 +190,7 @@ def read_calibration(
             f"the kernel {'x'.join(map(str, kernel))}: sample a calibration block of at least that size (better "
             f"24 wide) around the centre of k-space, here at index {centre}, use a smaller kernel, or give maps."
         )
-    return _read(kspace, block, readout_domain)
+    return read_block(kspace, block, readout_domain)
 
 
 def _located(
@@ -197,17 +205,29 @@ def _located(
     return shape, centre, pattern
 
 
-def _around(centre: int, width: int, n: int) -> range:
+def around(centre: int, width: int, n: int) -> range:
+    """Indices of a window of an axis of n samples, modulo n: not wider than that, the centre in its middle."""
     width = min(width, n)
     return range(centre - width // 2, centre - width // 2 + width)
 
 
-def _index(block: Sequence[range], shape: Sequence[int]) -> tuple[Any, ...]:
+def block_index(block: Sequence[range], shape: Sequence[int]) -> tuple[Any, ...]:
+    """Index of a NumPy array of that shape which takes a block of indices modulo the shape."""
     return np.ix_(*(np.arange(r.start, r.stop) % n for r, n in zip(block, shape, strict=True)))
 
 
-def _read(kspace: Any, block: Sequence[range], readout_domain: str = "kspace") -> Any:
-    """Samples ``(coils, lx, ly, lz)`` of a block of k-space, complex64, contiguous."""
+def read_block(kspace: Any, block: Sequence[range], readout_domain: str = "kspace") -> Any:
+    """Read a block of k-space: ``(coils, lx, ly, lz)`` complex64, contiguous.
+
+    Parameters
+    ----------
+    kspace
+        ``(coils, x, y, z)``, NumPy, CuPy or an array on disk.
+    block
+        Indices along (x, y, z), modulo the size.
+    readout_domain
+        Domain of axis x: from the image domain, the k-space of the block is computed.
+    """
     shape = tuple(int(n) for n in kspace.shape[1:])
     hybrid = readout_domain == "image"
     spans = [_spans(r, n) for r, n in zip((range(shape[0]) if hybrid else block[0], *block[1:]), shape, strict=True)]

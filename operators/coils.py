@@ -1,4 +1,4 @@
-"""Coil channels: noise covariance, whitening, and mixing by a matrix (which whitening and compression share).
+"""Coil channels: whitening, and mixing by a matrix (which whitening and compression share).
 
 A matrix acts alike on k-space, sensitivity maps and noise covariance, so that the forward model stays
 consistent: with ``y = A(S) x + n`` and mixing matrix M, ``M y = A(M S) x + M n``, and ``M n`` has covariance
@@ -7,7 +7,7 @@ consistent: with ``y = A(S) x + n`` and mixing matrix M, ``M y = A(M S) x + M n`
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +15,7 @@ from mrrecon.operators.backend import as_array, as_kind, get_array_module, is_to
 from mrrecon.operators.errors import DataError, ShapeError
 
 __all__ = [
-    "estimate_noise_covariance",
     "mix_coils",
-    "noise_covariance",
     "transform_covariance",
     "view_or_lazy",
     "whiten",
@@ -25,142 +23,12 @@ __all__ = [
 ]
 
 SLAB_BYTES = 64 << 20  # input read per step when the k-space is on disk or not contiguous
-PERIPHERY = {2: 0.2, 3: 0.01}  # share of the sampled positions, the outermost, taken as noise, by mask axes
-QUIET_PLANES = 0.25  # share of the x positions, those with the least energy, that count as noise
-MAX_LINES = 4096  # peripheral readouts looked at: enough for 1 % on 64 coils
 
 
 def view_or_lazy(x: Any) -> Any:
     """View arrays and tensors as :func:`as_array` does; leave arrays on disk, read by slicing, alone."""
     on_disk = hasattr(x, "shape") and not (hasattr(x, "__array_interface__") or is_torch(x))
     return x if on_disk or get_array_module(x) is not np else as_array(x)
-
-
-# ---- noise -------------------------------------------------------------------------------------------------
-
-
-def noise_covariance(samples: Any, bandwidth_scale: float = 1.0) -> np.ndarray:
-    """Noise covariance between coils from a noise scan (no excitation).
-
-    Parameters
-    ----------
-    samples
-        Complex noise samples ``(coils, n)``; further axes are flattened into n. At least as many as coils.
-    bandwidth_scale
-        Factor on the covariance when the imaging scan was sampled otherwise than the noise scan: noise dwell
-        time over imaging dwell time, times the ratio of the effective to the nominal receiver bandwidth (0.79
-        for Siemens' noise adjustment).
-
-    Returns
-    -------
-    numpy.ndarray
-        ``(coils, coils)`` Hermitian ``complex128``, ``E[n n^H]`` of one complex sample (the diagonal is the
-        variance of the real plus that of the imaginary part), in squared units of the samples.
-
-    Raises
-    ------
-    ShapeError
-        With fewer samples than coils.
-    DataError
-        If the samples hold NaN or Inf, or a coil is zero.
-    """
-    n = to_numpy(samples)
-    n = n.reshape(n.shape[0], -1).astype(np.complex128)
-    if n.shape[1] < n.shape[0]:
-        raise ShapeError(
-            f"noise samples have shape (coils, n) = {n.shape}: a covariance needs at least as many samples "
-            "as coils; give a longer noise scan, or samples.T if the axes are swapped."
-        )
-    cov = (n @ n.conj().T) * (bandwidth_scale / n.shape[1])
-    diagonal = cov.diagonal().real
-    if not np.isfinite(cov).all() or (diagonal <= 0).any():
-        raise DataError(
-            f"noise samples are unusable: the variances of the coils are {diagonal}; all must be finite and "
-            "above zero, so drop dead channels and NaN or Inf samples."
-        )
-    return cov
-
-
-def estimate_noise_covariance(
-    kspace: Any, mask: Any, readout_domain: Literal["kspace", "image"] = "kspace"
-) -> np.ndarray:
-    """Noise covariance between coils from the scan itself, when there is no noise scan.
-
-    Where there is least signal: the outermost sampled (y, z) positions and, of those, the x positions (image
-    domain) with the least energy. Planes are ranked on one half of the readouts and measured on the other,
-    and the reverse, so that picking quiet planes does not bias the result low.
-
-    Parameters
-    ----------
-    kspace
-        ``(coils, x, y, z)``; NumPy, CuPy, torch, or an array on disk (read slab by slab).
-    mask
-        Sampled positions, ``(y, z)`` or ``(x, y, z)``. Positions that are zero in all coils do not count
-        either.
-    readout_domain
-        Domain of axis x.
-
-    Returns
-    -------
-    numpy.ndarray
-        ``(coils, coils)`` Hermitian ``complex128``, as :func:`noise_covariance`.
-
-    Raises
-    ------
-    DataError
-        If there are too few non-zero samples in the periphery for the number of coils.
-
-    Notes
-    -----
-    Assumes noise that is white over k-space: no apodisation or interpolation of the data (zero filling is
-    fine, as zeros do not count). Signal that reaches the edge of k-space counts as noise: the estimate is
-    then too high, never too low, most so for coarse voxels and for (x, y, z) masks, for which there are no
-    quiet planes to choose from.
-    """
-    kspace = view_or_lazy(kspace)
-    mask = to_numpy(mask).astype(bool)
-    coils, nx = int(kspace.shape[0]), int(kspace.shape[1])
-    if mask.ndim == 3 and (mask == mask[:1]).all():
-        mask = mask[0]
-    position = np.nonzero(mask)
-    radius = sum(((p - n // 2) / n) ** 2 for p, n in zip(position, mask.shape, strict=True))
-    keep = min(radius.size, max(50 * coils, round(PERIPHERY[mask.ndim] * radius.size)))
-    outer = np.argsort(radius, kind="stable")[radius.size - keep :]
-    outer = np.sort(outer[:: -(-outer.size // (MAX_LINES if mask.ndim == 2 else MAX_LINES * nx))])
-    index = tuple(p[outer] for p in position)
-
-    step = max(1, SLAB_BYTES // max(1, 8 * int(np.prod(kspace.shape)) // nx))
-    parts = []
-    for start in range(0, nx, step):
-        slab = kspace[:, start : start + step]
-        if mask.ndim == 2:
-            parts.append(to_numpy(slab[:, :, index[0], index[1]]))
-        else:
-            here = (index[0] >= start) & (index[0] < start + step)
-            parts.append(to_numpy(slab[:, index[0][here] - start, index[1][here], index[2][here]]))
-    noise = np.concatenate(parts, axis=1)
-
-    if noise.ndim == 2:
-        noise = noise[:, np.abs(noise).any(axis=0)]
-        groups = [noise]
-    else:
-        noise = noise[:, :, np.abs(noise).any(axis=(0, 1))]
-        if readout_domain == "kspace":  # without shifts: they only permute planes and turn all coils' phase alike
-            noise = np.fft.ifft(noise, axis=1, norm="ortho")
-        halves = [noise[:, :, 0::2], noise[:, :, 1::2]]
-        gain = np.maximum((np.abs(noise) ** 2).sum(axis=(1, 2), keepdims=True), np.finfo(np.float32).tiny)
-        quiet = [
-            np.argsort((np.abs(half) ** 2 / gain).sum(axis=(0, 2)))[: max(1, round(QUIET_PLANES * nx))]
-            for half in halves
-        ]
-        groups = [halves[0][:, quiet[1]], halves[1][:, quiet[0]]]
-    samples = np.concatenate([g.reshape(coils, -1) for g in groups], axis=1)
-    if samples.shape[1] < 4 * coils:
-        raise DataError(
-            f"kspace has only {samples.shape[1]} non-zero samples in its periphery, too few to estimate "
-            f"the noise of {coils} coils (at least {4 * coils}); give a covariance from a noise scan instead."
-        )
-    return noise_covariance(samples)
 
 
 # ---- whitening ---------------------------------------------------------------------------------------------

@@ -7,21 +7,24 @@ from typing import Any, Literal
 import numpy as np
 
 from mrrecon.operators.backend import to_numpy
+from mrrecon.operators.calibration_block import around, read_block
+from mrrecon.operators.centre import kspace_centre
 from mrrecon.operators.coils import mix_coils, view_or_lazy
 from mrrecon.operators.errors import DataError, ShapeError
 
 __all__ = ["compress_coils", "geometric_compression_matrices", "svd_compression_matrix"]
 
 
-def _calibration_data(kspace: Any, calibration: int, readout_domain: str) -> np.ndarray:
+def _calibration_data(kspace: Any, calibration: int, readout_domain: Literal["kspace", "image"]) -> np.ndarray:
     """Read the centre of k-space: `calibration` wide, but all of x when that is in the image domain."""
     if len(kspace.shape) != 4:
         raise ShapeError(f"kspace must have the axes (coils, x, y, z), got shape {tuple(kspace.shape)}.")
-    window = [slice(None)]
-    for axis, n in enumerate(kspace.shape[1:]):
-        width = n if (axis == 0 and readout_domain == "image") else min(n, calibration)
-        window.append(slice(n // 2 - width // 2, n // 2 - width // 2 + width))
-    return to_numpy(kspace[tuple(window)]).astype(np.complex128)
+    shape = tuple(int(n) for n in kspace.shape[1:])
+    centre = kspace_centre(kspace, None, readout_domain).index
+    block = [around(c, calibration, n) for c, n in zip(centre, shape, strict=True)]
+    if readout_domain == "image":
+        block[0] = range(shape[0])
+    return to_numpy(read_block(kspace, block)).astype(np.complex128)
 
 
 def _check_count(n: int, coils: int) -> None:

@@ -2,10 +2,10 @@
 
 A plane of which one size is 1 is the single phase encoding of a 2D scan: its masks are whole lines along the readout.
 
-Every mask meets its acceleration by construction: R, the number of all (y, z) positions over the sampled
-ones (the calibration block and any unsampled corners counted in), lies within 1 % of the request, or
-:class:`MaskError` says what is possible. A mask depends on its arguments only: the same seed gives the same
-mask on every machine.
+Every mask meets its acceleration by construction: R, the number of all (y, z) positions over the sampled ones (the
+calibration block and any unsampled corners counted in), lies within 1 % of the request, of masks of lines within 5 %
+(there are few of them), or :class:`MaskError` says what is possible. A mask depends on its arguments only: the same
+seed gives the same mask on every machine.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 TOLERANCE = 0.01  # largest relative deviation of R from the request
+TOLERANCE_LINES = 0.05  # the same where one size is 1
 Calibration = int | tuple[int, int]
 CALIBRATION = 24  # side of the calibration block where there are samples enough
 CENTRE_SHARE = 0.25  # of the samples, that it takes at most
@@ -78,7 +79,7 @@ def poisson(
     Raises
     ------
     MaskError
-        If no mask of this size has an R within 1 % of the request; the message names the possible range.
+        If no mask of this size has an R within 1 % (lines: 5 %) of the request; the message names the possible range.
 
     References
     ----------
@@ -330,9 +331,10 @@ def _plan(shape: tuple[int, int], accel: float, calibration: Calibration | None,
 
     size, fewest, most = ny * nz, int(block.sum()), int(allowed.sum())
     count = min(max(round(size / accel), fewest), most)
-    if abs(size / count / accel - 1) > TOLERANCE:
+    tolerance = TOLERANCE_LINES if min(ny, nz) == 1 else TOLERANCE
+    if abs(size / count / accel - 1) > tolerance:
         possible = f"R from {size / most:.4g} to {size / fewest:.4g} is possible"
-        refused = f"No {ny}x{nz} mask has an R within {TOLERANCE:.0%} of {accel:g}"
+        refused = f"No {ny}x{nz} mask has an R within {tolerance:.0%} of {accel:g}"
         if count == fewest and max(edges) > 0:
             raise MaskError(
                 f"{refused}: the {edges[0]}x{edges[1]} calibration block alone gives {size / fewest:.4g}; "

@@ -12,6 +12,7 @@ if __name__ == "priors":
 _HOME: dict[str, str] = {
     "describe": "registry",
     "describe_all": "registry",
+    "identity": "registry",
     "load": "registry",
     "names": "registry",
     "register": "registry",
@@ -37,6 +38,7 @@ _HOME: dict[str, str] = {
     "sampling_times": "sampling",
     "PriorDependencyError": "errors",
     "PriorError": "errors",
+    "PriorFailure": "errors",
     "PriorFileError": "errors",
     "PriorInputError": "errors",
     "UnknownPriorError": "errors",

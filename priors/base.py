@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from numbers import Real
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mrrecon.priors.errors import PriorError, PriorInputError
+from mrrecon.priors.errors import PriorError, PriorFailure, PriorInputError
 from mrrecon.priors.schedule import NoiseSchedule
 
 __all__ = ["Condition", "NoisePredictor", "SlicePrior"]
@@ -110,7 +111,7 @@ class SlicePrior(ABC):
         """Noise in diffusion states ``(B, H, W)`` at times ``(B, 1, 1)``, from the denoised slices."""
         alpha, sigma = (f(t).float() for f in (self.schedule.alpha, self.schedule.sigma))
         scale = self.data_scale
-        clean = scale * self._denoise(state / (alpha * scale), sigma / (alpha * scale), condition)
+        clean = scale * self._checked(self._denoise(state / (alpha * scale), sigma / (alpha * scale), condition), state)
         return (state - alpha * clean) / sigma.clamp_min(1e-12)
 
     @property
@@ -141,14 +142,14 @@ class SlicePrior(ABC):
         ------
         PriorInputError
             If shapes, kinds or values are not usable.
+        PriorFailure
+            If the prior raises an error, or returns NaN, Inf, another shape or real numbers.
         """
         if not (isinstance(scale, Real) and math.isfinite(scale) and scale > 0):
             raise PriorInputError(f"scale must be a positive number, the value of bright tissue, got {scale!r}.")
         slices, restore = self._at_the_door(noisy, "noisy")
         levels = self._per_slice(sigma, len(slices), "sigma", smallest=0.0)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and slices.requires_grad):
-            clean = self._denoise(slices / scale, levels / scale, condition) * scale
-        return restore(clean)
+        return restore(self._answer(self._denoise, slices / scale, levels / scale, condition) * scale)
 
     def predict_noise(self, state: Any, t: Any, condition: Condition | None = None) -> Any:
         """Estimate of the noise in diffusion states ``x_t = alpha_t (data_scale * image) + sigma_t noise``.
@@ -171,12 +172,37 @@ class SlicePrior(ABC):
         ------
         PriorInputError
             If shapes, kinds or values are not usable.
+        PriorFailure
+            If the prior raises an error, or returns NaN, Inf, another shape or real numbers.
         """
         states, restore = self._at_the_door(state, "state")
         times = self._per_slice(t, len(states), "t", smallest=-1.0, dtype=torch.float64)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and states.requires_grad):
-            noise = self._predict_noise(states, times, condition)
-        return restore(noise)
+        return restore(self._answer(self._predict_noise, states, times, condition))
+
+    def _answer(
+        self, asked: Callable[..., Any], slices: torch.Tensor, levels: torch.Tensor, condition: Condition | None
+    ) -> torch.Tensor:
+        """What the subclass makes of the slices."""
+        try:
+            with torch.set_grad_enabled(torch.is_grad_enabled() and slices.requires_grad):
+                result = asked(slices, levels, condition)
+        except PriorError:
+            raise
+        except Exception as error:  # code of others, or a machine without memory: whatever it is, it is the prior's
+            said = (str(error).strip().splitlines() or ["no reason given"])[0]
+            raise PriorFailure(f"the prior {self.name!r} failed with {type(error).__name__}: {said}") from error
+        return self._checked(result, slices)
+
+    def _checked(self, result: Any, slices: torch.Tensor) -> torch.Tensor:
+        """What a subclass returned for slices, refused unless it is finite complex slices of the same shape."""
+        if not isinstance(result, torch.Tensor) or result.shape != slices.shape:
+            got = f"shape {tuple(result.shape)}" if isinstance(result, torch.Tensor) else type(result).__name__
+            raise PriorFailure(f"the prior {self.name!r} must return shape {tuple(slices.shape)} and returned {got}")
+        if not result.is_complex():
+            raise PriorFailure(f"the prior {self.name!r} must return complex slices and returned {result.dtype}")
+        if not bool(torch.isfinite(result.detach()).all()):
+            raise PriorFailure(f"the prior {self.name!r} returned NaN or infinite values")
+        return result
 
     def config(self) -> dict[str, Any]:
         """Settings from which :func:`mrrecon.priors.load` makes this prior again; priors that can be saved have them.
@@ -279,7 +305,7 @@ class NoisePredictor(SlicePrior):
         # The state at the time of this noise level; more noise than the schedule knows counts as its last level.
         t = self.schedule.time(sigma * self.data_scale)
         state = self.schedule.alpha(t).float() * self.data_scale * noisy
-        return noisy - sigma * self._predict_noise(state, t, condition)
+        return noisy - sigma * self._checked(self._predict_noise(state, t, condition), state)
 
 
 def _as_tensor(array: Any, operand: str) -> tuple[torch.Tensor, Any]:

@@ -1,6 +1,13 @@
 """What can go wrong with priors, each as an error with one clear sentence."""
 
-__all__ = ["PriorDependencyError", "PriorError", "PriorFileError", "PriorInputError", "UnknownPriorError"]
+__all__ = [
+    "PriorDependencyError",
+    "PriorError",
+    "PriorFailure",
+    "PriorFileError",
+    "PriorInputError",
+    "UnknownPriorError",
+]
 
 
 class PriorError(Exception):
@@ -9,6 +16,10 @@ class PriorError(Exception):
 
 class PriorInputError(PriorError, ValueError):
     """Slices, noise levels or conditions of the wrong shape, kind or value."""
+
+
+class PriorFailure(PriorError, RuntimeError):
+    """A prior was asked something sensible and raised an error, or its answer is none: NaN, or of another shape."""
 
 
 class PriorFileError(PriorError, ValueError):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import importlib.metadata
 import importlib.resources
+import json
 import math
 import os
 import warnings
@@ -14,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from mrrecon.priors.errors import PriorError, PriorInputError, UnknownPriorError
 from mrrecon.priors.settings import settings_problem
-from mrrecon.priors.storage import CARD, WEIGHTS, load_prior, prior_class, read_config, tensor_shapes
+from mrrecon.priors.storage import CARD, CONFIG, WEIGHTS, load_prior, prior_class, read_config, tensor_shapes
 
 if TYPE_CHECKING:  # listing priors must not cost the import of torch
     from mrrecon.priors.base import SlicePrior
 
-__all__ = ["describe", "describe_all", "load", "names", "register"]
+__all__ = ["describe", "describe_all", "identity", "load", "names", "register"]
 
 CLASSICAL = ("tikhonov", "total-variation", "wavelet")
 ENTRY_POINTS = "mrrecon.priors"
@@ -176,6 +178,60 @@ def _make(name_or_folder: str | Path, settings: dict[str, Any]) -> SlicePrior:
             f"{', '.join(settings)}."
         )
     return load_prior(folder)
+
+
+def identity(prior: str | Path | SlicePrior) -> str:
+    """Digest of what a prior computes, its settings and weights: a prior that was trained further is another one.
+
+    Parameters
+    ----------
+    prior
+        Name or folder, of which the configuration with the checksum of the weights is read; or a prior, of which
+        networks, arrays and plain attributes are, except whole numbers, which may be counts. Of functions no more than
+        the name of the prior can be told.
+
+    Raises
+    ------
+    PriorError
+        If there is no such prior.
+    """
+    if isinstance(prior, (str, Path)):
+        folder = describe(prior)["folder"]
+        if folder is not None:
+            return hashlib.sha256((folder / CONFIG).read_bytes()).hexdigest()
+        prior = load(prior)
+    try:
+        settings = prior.config()
+    except PriorError:  # it cannot be saved
+        settings = {
+            "kind": type(prior).__qualname__,
+            "name": prior.name,
+            "schedule": prior.schedule.to_dict(),
+            "data_scale": prior.data_scale,
+            "voxel_sizes": prior.voxel_sizes,
+            **{name: value for name, value in vars(prior).items() if isinstance(value, (float, str, bool, tuple))},
+        }
+    found = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    for name, tensor in sorted(_tensors(prior).items()):
+        found.update(f"{name} {len(tensor)}".encode())
+        found.update(tensor.data)
+    return found.hexdigest()
+
+
+def _tensors(prior: SlicePrior) -> dict[str, Any]:
+    """Everything that a prior has of networks and arrays, by name, NumPy."""
+    import numpy as np
+    import torch
+
+    found: dict[str, Any] = dict(prior.state())
+    for name, value in vars(prior).items():
+        if isinstance(value, torch.nn.Module):
+            found.update({f"{name}.{part}": tensor for part, tensor in value.state_dict().items()})
+        elif isinstance(value, (torch.Tensor, np.ndarray)):
+            found[name] = torch.as_tensor(value)
+    return {  # as bytes, because NumPy has no bfloat16
+        name: tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy() for name, tensor in found.items()
+    }
 
 
 def _made(made_by: Any, settings: dict[str, Any], what: str) -> SlicePrior:

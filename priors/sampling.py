@@ -137,7 +137,7 @@ def sampling_times(
         Time of the first one; by default the schedule's last.
     spacing
         ``"noise-level"``: uniform in the logarithm of the noise level, which keeps fine detail with few steps.
-        ``"time"``: uniform from `first` to 0.
+        ``"time"``: uniform from `first` to the first time that has noise, 0 of most schedules.
 
     Raises
     ------
@@ -147,13 +147,14 @@ def sampling_times(
     start = schedule.steps - 1 if first is None else first
     if not (isinstance(steps, Integral) and steps >= 1):
         raise PriorInputError(f"steps must be a whole number of at least 1, got {steps!r}.")
-    if not (isinstance(start, Real) and 0 < start <= schedule.steps - 1):
-        raise PriorInputError(f"first must be a time above 0 and up to {schedule.steps - 1}, got {first!r}.")
+    least = schedule.first_time
+    if not (isinstance(start, Real) and least < start <= schedule.steps - 1):
+        raise PriorInputError(f"first must be a time above {least:g} and up to {schedule.steps - 1}, got {first!r}.")
     if spacing not in SPACINGS:
         raise PriorInputError(f"spacing must be one of {', '.join(SPACINGS)}, got {spacing!r}.")
     if spacing == "time":
         return [*schedule.times(steps, start), -1.0]
-    levels = np.geomspace(schedule.noise_level(float(start)), schedule.noise_level(0.0), steps)
+    levels = np.geomspace(schedule.noise_level(float(start)), schedule.noise_level(least), steps)
     return [*map(float, schedule.time(levels)), -1.0]
 
 
@@ -186,7 +187,7 @@ def ddim_step(
     J. Song, C. Meng, S. Ermon, Denoising Diffusion Implicit Models, 2021, eq. (12) and (16).
     """
     alpha, sigma = schedule.alpha(following), schedule.sigma(following)
-    spread = eta * sigma / schedule.sigma(t) * math.sqrt(1 - (schedule.alpha(t) / alpha) ** 2)
+    spread = eta * sigma / schedule.sigma(t) * math.sqrt(max(1 - (schedule.alpha(t) / alpha) ** 2, 0.0))
     state = alpha * clean + math.sqrt(max(sigma**2 - spread**2, 0.0)) * noise
     return state if spread == 0 else state + spread * fresh
 

@@ -25,6 +25,8 @@ __all__ = ["NoiseSchedule", "complex_noise"]
 KINDS = ("linear", "scaled-linear", "cosine", "table")
 COSINE_OFFSET = 0.008
 LARGEST_BETA = 0.999
+NO_SIGNAL = 1e-12  # alpha_t^2 of a table up to which there is nothing left to denoise
+ROUNDING = 1e-6  # by which a table may be above one, or rise where it should fall
 
 
 @dataclass(frozen=True)
@@ -41,13 +43,17 @@ class NoiseSchedule:
     beta_start, beta_end
         First and last variance of a step, for the linear kinds.
     alpha_bar
-        For ``"table"``: ``alpha_t^2`` at t = 0, 1, …, falling; `steps` is then its length.
+        For ``"table"``: ``alpha_t^2`` at t = 0, 1, …, from at most one down, as schedulers of other packages have it
+        (``alphas_cumprod``); `steps` is then its length. It may begin with ones, and stay the same for some times, as
+        tables in half precision do. Last times without signal (zero terminal SNR) are left out: they have no noise
+        level. For other tables there are :meth:`from_betas` and :meth:`from_noise_levels`.
 
     Notes
     -----
     ``alpha_t^2`` is the product of ``1 - beta_s`` over s = 0 … t, hence sigma is 0.01, not 0, at t = 0 of the default
     schedule; t = -1 stands for no noise at all. Between whole times ``log(alpha_t^2)`` is linear in t, so every noise
-    level up to the largest has exactly one time, and :meth:`time` is the exact inverse of :meth:`noise_level`.
+    level up to the largest has exactly one time, and :meth:`time` is the exact inverse of :meth:`noise_level`. Only
+    where a table stays the same several times have one level, of which the last is meant.
 
     References
     ----------
@@ -67,10 +73,7 @@ class NoiseSchedule:
         if (self.kind == "table") != (self.alpha_bar is not None):
             raise PriorInputError("alpha_bar must be given for a schedule of kind 'table', and only for it.")
         if self.alpha_bar is not None:
-            table = np.asarray(self.alpha_bar, dtype=np.float64)
-            bounds = np.concatenate([[1.0], table, [0.0]])
-            if table.ndim != 1 or table.size < 2 or not np.all(np.diff(bounds) < 0):
-                raise PriorInputError("alpha_bar must fall from below 1 to above 0 and have at least two values.")
+            table = _checked_table(self.alpha_bar)
             object.__setattr__(self, "alpha_bar", tuple(float(a) for a in table))
             object.__setattr__(self, "steps", int(table.size))
         if not (isinstance(self.steps, Integral) and self.steps >= 2):
@@ -80,6 +83,47 @@ class NoiseSchedule:
                 f"beta_start and beta_end must be 0 < beta_start <= beta_end < 1, got {self.beta_start} and "
                 f"{self.beta_end}."
             )
+
+    @classmethod
+    def from_betas(cls, betas: Any) -> NoiseSchedule:
+        """Schedule of a table of variances of single steps, ``alpha_t^2`` being the product of ``1 - beta``.
+
+        Parameters
+        ----------
+        betas
+            At t = 0, 1, …, from 0 to 1: list, NumPy or torch.
+
+        Raises
+        ------
+        PriorInputError
+            If they are not such numbers.
+        """
+        values = _numbers(betas, "betas")
+        if not np.all((values >= 0) & (values <= 1)):
+            raise PriorInputError("betas must be numbers from 0 to 1.")
+        return cls(kind="table", alpha_bar=tuple(np.cumprod(1 - values)))
+
+    @classmethod
+    def from_noise_levels(cls, levels: Any) -> NoiseSchedule:
+        """Schedule of a table of noise levels ``sigma_t / alpha_t``, as samplers keep them (``sigmas``).
+
+        Parameters
+        ----------
+        levels
+            One for each time, from the least to the largest or the other way round: list, NumPy or torch. The zero that
+            samplers append to a falling table is no time and is left out.
+
+        Raises
+        ------
+        PriorInputError
+            If they are not such numbers.
+        """
+        values = _numbers(levels, "levels")
+        if values.size > 1 and values[0] > values[-1]:
+            values = (values[:-1] if values[-1] == 0 else values)[::-1]
+        if not np.all(values >= 0):
+            raise PriorInputError("levels must be noise levels, numbers of at least 0.")
+        return cls(kind="table", alpha_bar=tuple(1 / (1 + values**2)))
 
     @cached_property
     def _decay(self) -> np.ndarray:
@@ -95,6 +139,11 @@ class NoiseSchedule:
         else:
             betas = np.linspace(self.beta_start, self.beta_end, self.steps)
         return np.concatenate([[0.0], -np.cumsum(np.log1p(-betas))])
+
+    @property
+    def first_time(self) -> float:
+        """First whole time that has noise: 0, unless a table begins with ones."""
+        return float(np.argmax(self._decay > 0) - 1)
 
     @property
     def max_noise_level(self) -> float:
@@ -130,11 +179,15 @@ class NoiseSchedule:
         whole = np.arange(-1.0, self.steps)
         return _like(noise_level, _interpolate(decay, self._decay, whole))
 
-    def times(self, number: int, first: float | None = None, last: float = 0.0) -> list[float]:
-        """`number` whole or broken times from `first` (default: the last time, T - 1) down to `last`, evenly spaced."""
+    def times(self, number: int, first: float | None = None, last: float | None = None) -> list[float]:
+        """`number` whole or broken times, evenly spaced, from `first` down to `last`.
+
+        By default they are the last time, T - 1, and :attr:`first_time`.
+        """
         if number < 1:
             raise PriorInputError(f"The number of times must be at least 1, got {number}.")
-        return [float(t) for t in np.linspace(self.steps - 1 if first is None else first, last, number)]
+        ends = self.steps - 1 if first is None else first, self.first_time if last is None else last
+        return [float(t) for t in np.linspace(*ends, number)]
 
     def add_noise(self, clean: Any, noise: Any, t: Any) -> Any:
         """State ``alpha_t clean + sigma_t noise``, slices ``(batch, ...)``, one `t` or one per slice."""
@@ -186,13 +239,43 @@ def complex_noise(
     return torch.view_as_complex(parts)
 
 
+def _numbers(values: Any, what: str) -> np.ndarray:
+    """A table of numbers of any kind, NumPy float64."""
+    try:
+        found = values.detach().cpu().double().numpy() if isinstance(values, torch.Tensor) else values
+        table = np.asarray(found, np.float64)
+    except (TypeError, ValueError) as error:
+        raise PriorInputError(f"{what} must be a list of numbers, got {type(values).__name__}.") from error
+    if table.ndim != 1 or not np.isfinite(table).all():
+        raise PriorInputError(f"{what} must be a list of finite numbers, got shape {table.shape}.")
+    return table
+
+
+def _checked_table(alpha_bar: Any) -> np.ndarray:
+    """A table of ``alpha_t^2`` without what rounding did to it and without last times that have no signal."""
+    table = _numbers(alpha_bar, "alpha_bar")
+    rises = bool(np.any(np.diff(table) > ROUNDING))
+    if table.size and (rises or table.max() > 1 + ROUNDING or table.min() < -ROUNDING):
+        raise PriorInputError(
+            "alpha_bar must fall, or stay, from at most 1 to at least 0 with the time (alphas_cumprod of a scheduler); "
+            "turn round what rises, and see NoiseSchedule.from_betas and from_noise_levels for other tables."
+        )
+    table = np.minimum.accumulate(np.clip(table, 0.0, 1.0)) if table.size else table
+    table = table[table > NO_SIGNAL]
+    if len(np.unique(table[table < 1])) < 2:
+        raise PriorInputError("alpha_bar must have at least two different values below 1 and above 0.")
+    return table
+
+
 def _interpolate(x: Any, xs: np.ndarray, ys: np.ndarray) -> Any:
+    """Linear interpolation; of the `ys` of equal `xs`, which do not fall, the last."""
     if not isinstance(x, torch.Tensor):
         return np.interp(x, xs, ys)
     xt, yt = (torch.as_tensor(a, device=x.device) for a in (xs, ys))
     x = x.clamp(xt[0], xt[-1])
     left = (torch.searchsorted(xt, x.contiguous(), right=True) - 1).clamp(0, len(xs) - 2)
-    part = (x - xt[left]) / (xt[left + 1] - xt[left])
+    gap = xt[left + 1] - xt[left]
+    part = torch.where(gap > 0, (x - xt[left]) / gap, 1.0)  # there is no gap where a table ends with equal values
     return yt[left] + part * (yt[left + 1] - yt[left])
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
 from typing import Any
 
-__all__ = ["settings_of", "settings_problem", "value_problem"]
+__all__ = ["settings_of", "settings_problem", "type_in_words", "value_problem"]
 
 
 def settings_of(made_by: Any) -> dict[str, inspect.Parameter]:
@@ -62,7 +62,7 @@ def value_problem(value: Any, hint: Any) -> str | None:
     >>> value_problem("much", float | None)
     "must be a number or null, got 'much'"
     """
-    return None if _fits(value, hint) else f"must be {_spell(hint)}, got {_short(value)}"
+    return None if _fits(value, hint) else f"must be {type_in_words(hint)}, got {_short(value)}"
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -87,16 +87,20 @@ def _fits(value: Any, hint: Any) -> bool:
     return isinstance(value, origin or hint)
 
 
-def _spell(hint: Any) -> str:
-    """Words for a type, as far as JSON has it."""
+def type_in_words(hint: Any) -> str:
+    """Words for a type, as far as JSON has it.
+
+    >>> type_in_words(float | None), type_in_words(list[int])
+    ('a number or null', 'a list of a whole number')
+    """
     words = {float: "a number", int: "a whole number", str: "text", bool: "true or false", type(None): "null"}
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(dict.fromkeys(filter(None, map(_spell, arguments))))
+        return " or ".join(dict.fromkeys(filter(None, map(type_in_words, arguments))))
     if origin is typing.Literal:
         return " or ".join(map(repr, arguments))
     if isinstance(origin, type) and issubclass(origin, Sequence):
-        items = [_spell(a) for a in arguments if a is not Ellipsis]
+        items = [type_in_words(a) for a in arguments if a is not Ellipsis]
         return f"a list of {', '.join(items)}" if any(items) else "a list"
     return "an object" if origin is dict or hint is dict else words.get(hint, "")
 

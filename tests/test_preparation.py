@@ -64,7 +64,35 @@ def test_whitening_without_a_noise_scan_estimates_the_noise_and_says_so(scan, rn
     unknown = mr.Acquisition(scan.kspace + draw(rng, COILS, *SHAPE) * scan.mask, scan.mask)
     white = unknown.whiten()
     assert white.is_whitened
-    assert white.provenance[-1].settings["source"] == "k-space periphery"
+    assert white.provenance[-1].settings["source"] == "outermost samples"
+
+
+def test_noise_scan_that_is_above_all_data_is_left_out(rng):
+    kspace = draw(rng, COILS, 24, 32, 32)
+    spiked = mr.Acquisition(kspace, np.ones((32, 32), bool), noise_covariance=1e6 * np.eye(COILS) + 1e5)
+    with pytest.warns(UserWarning, match="left out, and the noise is estimated"):
+        white = spiked.whiten()
+    assert white.noise_std == pytest.approx(np.sqrt(2), rel=0.05)
+
+
+def test_singular_covariance_is_mended_with_a_note(scan, covariance):
+    singular = covariance.copy()
+    singular[1], singular[:, 1] = singular[0], singular[:, 0]
+    singular[1, 1] = singular[0, 0]
+    with pytest.warns(UserWarning, match="singular"):
+        white = scan.whiten(singular)
+    assert np.isfinite(white.kspace).all() and residual(white) < 1e-4
+
+
+def test_declined_whitening_keeps_coils_and_noise_level(scan):
+    from mrrecon.preparation import decline_whitening
+    from mrrecon.solvers.problem import whitened
+
+    kept = decline_whitening(scan)
+    assert kept.noise_std == pytest.approx(scan.noise_std)
+    np.testing.assert_array_equal(whitened(kept).kspace, scan.kspace)
+    assert not np.allclose(whitened(scan).kspace, scan.kspace)
+    assert kept.provenance[-1].name == "not whitened"
 
 
 def test_steps_are_recorded_and_the_original_is_untouched(scan):

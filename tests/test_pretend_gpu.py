@@ -508,6 +508,17 @@ def test_loop_stays_on_the_device(name, volume_mask):
     assert numbers.max() <= 4
 
 
+def test_checkpoints_belong_to_data_on_any_device(cupy, tmp_path):
+    scan, path = make_scan(shape=SHAPE), tmp_path / "run.checkpoint"
+    solver = solvers.L1Wavelet(max_iter=4, tolerance=0)
+    for first, second in (("cuda", "cuda"), ("cpu", "cuda"), ("cuda", "cpu")):
+        solver(scan.to(first), lambda status: status.iteration == 2, checkpoint=path)
+        with pytest.raises(DataError, match="another k-space and another maps"):
+            other = scan.to(second)
+            solver(other.evolve("other", kspace=other.kspace[::-1], maps=other.maps[::-1]), checkpoint=path)
+        assert len(solver(scan.to(second), checkpoint=path).history) == 4
+
+
 def test_cg_fetches_only_the_result():
     """Scale and noise are measured on the host from a small part of the data; no other array leaves the device."""
     shape = (12, 48, 40)

@@ -35,7 +35,7 @@ def folder(tmp_path_factory):
 
 
 def evaluate(folder, *words):
-    settings = ["--data", folder / "head.nii.gz", "--voxels", 2, "--times", 50, 200, "--slices", 1]
+    settings = ["--data", folder / "head.nii.gz", "--voxel-size", 2, "--times", 50, 200, "--slices", 1]
     return main([str(w) for w in ["prior", "evaluate", *words, *settings]])
 
 
@@ -125,6 +125,16 @@ def test_the_seed_decides_the_numbers(folder, tmp_path):
     assert a == b != c
 
 
+def test_what_a_prior_was_trained_on_is_no_measure_of_it(folder, tmp_path, capsys):
+    two = tmp_path / "two.nii.gz"
+    two.write_bytes((folder / "head.nii.gz").read_bytes())
+    words = ["prior", "evaluate", folder / "tiny", "--voxels", 2, "--times", 50, "--slices", 1, "--data"]
+    for data, said in (([folder / "head.nii.gz"], False), ([folder / "head.nii.gz", two], True)):
+        assert main([str(w) for w in [*words, *data]]) == 0
+        note = "mrrecon: note: The prior tiny was trained on two (or the same subject): its numbers are too good"
+        assert (note in capsys.readouterr().err) is said
+
+
 def test_pictures_and_samples(folder, tmp_path, capsys):
     pictures, samples = tmp_path / "pictures.png", tmp_path / "samples.png"
     words = [folder / "tiny", "--baselines", "wavelet", "--pictures", pictures, "--samples", samples, "--steps", 2]
@@ -136,7 +146,7 @@ def test_pictures_and_samples(folder, tmp_path, capsys):
 
 
 def test_without_data_it_says_what_the_numbers_are_of(tmp_path, capsys):
-    words = ["--voxels", "8", "--times", "200", "--slices", "1", "--baselines", "none"]
+    words = ["--voxel-size", "8", "--times", "200", "--slices", "1", "--baselines", "none"]
     assert main(["prior", "evaluate", "tikhonov", *words]) == 0
     said = capsys.readouterr()
     assert "8 mm" in said.out
@@ -149,7 +159,7 @@ def test_without_data_it_says_what_the_numbers_are_of(tmp_path, capsys):
         (["tini"], "no prior 'tini'"),
         (["tikhonov", "--baselines", "bm4d"], "no baseline 'bm4d'"),
         (["tikhonov", "--times", "1000"], "0 to 999"),
-        (["tikhonov", "--voxels", "0.1"], "0.1 mm"),
+        (["tikhonov", "--voxel-size", "0.1"], "0.1 mm"),
         (["tikhonov", "--slices", "0"], "at least 1"),
         (["tikhonov", "--seed", "-1"], "seed"),
         (["tikhonov", "-o", "table.xls"], "table.xls"),
@@ -182,6 +192,5 @@ def test_lists_are_words_and_actions_have_help(capsys):
         main(["prior", "evaluate", "--help"])
     assert stopped.value.code == 0
     assert "--times TIMES [TIMES ...]" in capsys.readouterr().out
-    with pytest.raises(SystemExit) as stopped:
-        main(["prior"])
-    assert stopped.value.code == 2
+    assert main(["prior"]) == 2
+    assert "mrrecon prior needs one of list, show, evaluate" in capsys.readouterr().err

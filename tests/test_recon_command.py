@@ -56,7 +56,6 @@ def test_stopped_runs_go_on(scan, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--resume"], "There is nothing to resume"),
         (["--prior", "wavelet"], "cg-sense has no prior"),
         (["--time-budget=-1"], "positive number of seconds"),
         (["--solver", "variational", "--prior", "no-such-prior"], "no-such-prior"),

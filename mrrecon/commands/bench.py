@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from mrrecon.commands.files import Reads, Writes, check_folder
 from mrrecon.errors import DataError
 
 if TYPE_CHECKING:
@@ -17,7 +18,35 @@ __all__ = ["bench"]
 FAILED, INTERRUPTED = 1, 130
 
 
-def bench(file: str, output: list[str] | None = None, workers: int = 1, retry: bool = False) -> int:
+def _files(file: str) -> Iterator[str | Path]:
+    """What a study reads: anatomies, scans, masks of the brain, and priors that are folders."""
+    from mrrecon.priors import names
+    from mrrecon.studies import Study
+
+    study = Study.from_yaml(file)
+    for one in study.files:
+        yield from (path for path in (one.path, one.brain) if path is not None)
+    for prior in (*study.priors, *(prior for method in study.solvers for prior in method.priors)):
+        chosen = prior if isinstance(prior, list) else [prior]
+        yield from (name for name in chosen if name not in names())
+
+
+def _default(options: Mapping[str, Any]) -> str:
+    from mrrecon.studies import Study
+
+    return f"runs/{Study.from_yaml(options['file']).name}"
+
+
+STUDY = Reads(also=_files)
+ROWS = Writes(check_folder, parts=("study.json", "rows.jsonl", "rows", "locks", "planes"), default=_default)
+
+
+def bench(
+    file: Annotated[str, STUDY],
+    output: list[Annotated[str, ROWS]] | None = None,
+    workers: int = 1,
+    retry: bool = False,
+) -> int:
     """Run a study: files x accelerations x solvers x priors x seeds; what is done already is left out.
 
     Parameters
@@ -38,7 +67,7 @@ def bench(file: str, output: list[str] | None = None, workers: int = 1, retry: b
     study = studies.Study.from_yaml(file)
     if output is not None and len(output) != 1:
         raise DataError(f"mrrecon bench writes into one folder, got {len(output)}: {', '.join(output)}.")
-    folder = Path(output[0] if output else f"runs/{study.name}")
+    folder = Path(output[0] if output else _default({"file": file}))
     runs = studies.expand(study)
     rows = studies.Results(folder).rows()
     done = sum(run.id in rows and not (retry and "error" in rows[run.id]) for run in runs)

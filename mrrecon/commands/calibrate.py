@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-import time
+from pathlib import Path
+from typing import Annotated
+
+from mrrecon.commands.files import InputFile, ReadOptions, Writes
+from mrrecon.commands.shared import clock, read_scan, working, write_all
 
 __all__ = ["calibrate"]
 
 
+def _check(path: str) -> None:
+    from mrrecon import io
+
+    io.check_output(path, "maps")
+
+
 def calibrate(
-    file: str,
-    output: list[str],
+    file: InputFile,
+    output: list[Annotated[str, Writes(_check)]],
+    read: ReadOptions | None = None,
     calibration: int | None = 24,
     kernel: int | None = None,
     threshold: float = 0.001,
@@ -27,6 +38,8 @@ def calibrate(
         K-space file of any supported format, fully sampled or with a fully sampled centre.
     output
         Files to write: .h5 (the scan with its maps) or .cfl or .npy (the maps alone).
+    read
+        Options for reading the file, each as --read.NAME VALUE; mrrecon info FILE lists those that its format takes.
     calibration
         Side of the calibration region at most; the largest fully sampled block in it is used.
     kernel
@@ -46,16 +59,22 @@ def calibrate(
     """
     from mrrecon import io
 
-    scan = io.read(file)
+    with clock.part("reading"):
+        scan = read_scan(file, read)
     if whiten and scan.noise_covariance is not None:
         scan = scan.whiten()
     if coils is not None:
         scan = scan.compress_coils(coils)
-    start = time.perf_counter()
-    scan = scan.calibrate(
-        calibration=calibration, kernel=kernel, threshold=threshold, crop=crop, soft_crop=soft_crop, sets=sets
-    )
-    print(f"maps {tuple(scan.maps.shape)} in {time.perf_counter() - start:.1f} s")
-    for path in output:
-        written = io.write(scan, path) if path.endswith(".h5") else io.write_maps(scan.maps, path)
-        print(f"wrote {written}")
+    with clock.part("calibration"), working("coil maps (ESPIRiT)"):
+        scan = scan.calibrate(
+            calibration=calibration, kernel=kernel, threshold=threshold, crop=crop, soft_crop=soft_crop, sets=sets
+        )
+    print(f"maps {tuple(scan.maps.shape)}")
+
+    def write(path: str | Path) -> Path:
+        whole = io.find_writer(path, kind="maps").name == "mrrecon"
+        return io.write(scan, path) if whole else io.write_maps(scan.maps, path)
+
+    with clock.part("writing"):
+        write_all(output, write, write, ".npy")
+    print(clock)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,7 +15,7 @@ SHAPE = (24, 40, 36)
 MASK_DIGEST = "b4ace5a734255dffb64a8e3c854258ee04724a7d2b871dcb29bf8499f4fe2c3c"
 
 
-def check(device: str = "auto") -> int:
+def check(device: Literal["auto", "cpu", "cuda"] = "auto") -> int:
     """Test this installation: backends, adjointness, CPU/GPU parity, one small reconstruction.
 
     Parameters

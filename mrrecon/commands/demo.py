@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib.util
 import shlex
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated, Any
 
+from mrrecon.commands.files import Writes, check_folder
 from mrrecon.errors import MissingDependencyError, MRReconError
 
 __all__ = ["demo", "find_template"]
@@ -16,7 +19,16 @@ TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
 METHODS = ("zero-filled", "cg-sense", "l1-wavelet", "tv", "variational")
 
 
-def demo(output: list[str] | None = None, accel: float = 8.0, voxel: float = 2.0, seed: int = 0) -> None:
+def _default(options: Mapping[str, Any]) -> str:
+    return "demo_output"
+
+
+RESULTS = Writes(check_folder, parts=("scan.h5", "montage.png", *METHODS), default=_default)
+
+
+def demo(
+    output: list[Annotated[str, RESULTS]] | None = None, accel: float = 8.0, voxel_size: float = 2.0, seed: int = 0
+) -> None:
     """Simulate an 8-coil 3D scan of a real head and reconstruct it, without and with a diffusion prior.
 
     Parameters
@@ -25,7 +37,7 @@ def demo(output: list[str] | None = None, accel: float = 8.0, voxel: float = 2.0
         Folder for the results (default: demo_output).
     accel
         Acceleration R of the scan.
-    voxel
+    voxel_size
         Voxel edge in mm; 1 gives the template's own matrix and takes about ten times as long.
     seed
         Seed of coils, noise and mask.
@@ -33,10 +45,10 @@ def demo(output: list[str] | None = None, accel: float = 8.0, voxel: float = 2.0
     from mrrecon import io
     from mrrecon.reconstruction import Reconstruction
 
-    folder = Path(output[0] if output else "demo_output")
+    folder, template = Path(output[0] if output else _default({})), find_template()
     folder.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
-    _run("simulate", find_template(), "-o", folder / "scan.h5", "--voxel", voxel, "--seed", seed)
+    _run("simulate", template, "-o", folder / "scan.h5", "--voxel-size", voxel_size, "--seed", seed)
     results = {}
     for method in METHODS:
         files = [folder / f"{method}{suffix}" for suffix in (".h5", ".nii.gz")]

@@ -24,6 +24,7 @@ __all__ = [
     "Word",
     "Writes",
     "check_files",
+    "check_folder",
     "undeclared",
 ]
 
@@ -91,6 +92,26 @@ MaskChoice = Annotated[str, Reads(words=_mask_kinds)]
 PriorChoice = Annotated[str, Reads(words=_prior_names, folder=True)]
 ReadOptions = Annotated[dict[str, Any], Reads()]
 Word = Annotated[str, "names no file"]
+
+
+def check_folder(path: str) -> None:
+    """Refuse a folder for several files that could not be made or written to.
+
+    Raises
+    ------
+    OutputError
+        If there is a file of that name, or it or the first folder above it that exists is not writable.
+    """
+    from mrrecon.io.atomic import try_target
+
+    found = Path(path).absolute()
+    while not os.path.lexists(found):
+        found = found.parent
+    if not found.is_dir():
+        raise OutputError(
+            f"{path} cannot be written: the folder cannot be made, since {found} is a file; give another name."
+        )
+    try_target(found / "new")
 
 
 def undeclared(annotation: Any) -> bool:

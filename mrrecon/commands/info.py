@@ -1,10 +1,15 @@
-"""``mrrecon info``: what is in a k-space file, and whether it follows the conventions."""
+"""``mrrecon info``: what is in a k-space file or a result, and whether it follows the conventions."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from mrrecon.commands.files import InputFile, ReadOptions
+from mrrecon.commands.results import record_lines
+from mrrecon.commands.shared import read_scan
 
 if TYPE_CHECKING:
     from mrrecon.acquisition import Acquisition
@@ -12,43 +17,59 @@ if TYPE_CHECKING:
 __all__ = ["info"]
 
 
-def info(file: str) -> None:
-    """Say what is in a k-space file: matrix, coils, geometry, sampling, noise, history.
+def info(file: InputFile, read: ReadOptions | None = None) -> None:
+    """Say what is in a k-space file (matrix, coils, geometry, sampling, noise, history) or in a result (its record).
 
     Parameters
     ----------
     file
-        K-space file of any supported format.
+        K-space file of any supported format, or a result (.h5) that mrrecon recon wrote.
+    read
+        Options for reading the file, each as --read.NAME VALUE; the last line lists those that its format takes.
     """
-    from mrrecon import io
+    from mrrecon.io import mrrecon_h5
+    from mrrecon.reconstruction import Reconstruction
 
-    scan = io.read(file, lazy=True)
-    x, y, z = scan.shape
-    rows = [
-        ("file", f"{file} ({io.detect(file).title})"),
-        ("matrix", f"{x} x {y} x {z} (readout x, phase encodings y and z)"),
-        ("coils", str(scan.n_coils)),
-        ("voxel", " x ".join(f"{v:.4g}" for v in scan.voxel_size) + " mm"),
-        (
-            "axes",
-            ", ".join(
-                f"{a}: {'image' if d == 'image' else 'k-space'}" for a, d in zip("xyz", scan.domains, strict=True)
-            ),
-        ),
-        ("sampling", f"R = {scan.acceleration:.3f} ({np.count_nonzero(scan.mask)} of {scan.mask.size} positions)"),
-        ("calibration", _describe_region(scan.mask)),
-        ("centre", _describe_centre(scan)),
-        ("maps", "none" if scan.maps is None else f"shape {tuple(scan.maps.shape)}"),
-        (
-            "noise",
-            "whitened" if scan.is_whitened else "unknown" if scan.noise_covariance is None else "covariance known",
-        ),
-        ("reference", "none" if scan.reference is None else "in the file"),
-        ("in memory", f"{scan.n_coils * x * y * z * 8 / 2**30:.2f} GiB of k-space"),
-    ]
-    rows += [("history", f"{step.name} {dict(step.settings) or ''}") for step in scan.provenance]
+    if mrrecon_h5.is_reconstruction(file):
+        rows = [("file", f"{file} (result of mrrecon)"), *record_lines(Reconstruction.load(file))]
+    else:
+        rows = list(_scan_lines(file, read or {}))
     for name, value in rows:
         print(f"{name:<12} {value}")
+
+
+def _scan_lines(file: str, read: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    from mrrecon import io
+
+    scan = read_scan(file, read, lazy=True)
+    form = io.formats()[read["format"]] if "format" in read else io.detect(file)
+    x, y, z = scan.shape
+    yield "file", f"{file} ({form.title})"
+    yield "matrix", f"{x} x {y} x {z} (readout {scan.readout})"
+    yield "coils", str(scan.n_coils)
+    yield "voxel", " x ".join(f"{v:.4g}" for v in scan.voxel_size) + " mm"
+    domains = zip("xyz", scan.domains, strict=True)
+    yield "axes", ", ".join(f"{a}: {'image' if d == 'image' else 'k-space'}" for a, d in domains)
+    sampled = f"{np.count_nonzero(scan.mask)} of {scan.mask.size} positions"
+    yield "sampling", f"R = {scan.acceleration:.3f} ({sampled})"
+    yield "calibration", _describe_region(scan.mask)
+    yield "centre", _describe_centre(scan)
+    yield "maps", "none" if scan.maps is None else f"shape {tuple(scan.maps.shape)}"
+    known = "unknown" if scan.noise_covariance is None else "covariance known"
+    yield "noise", "whitened" if scan.is_whitened else known
+    yield "reference", "none" if scan.reference is None else "in the file"
+    yield "in memory", f"{scan.n_coils * x * y * z * 8 / 2**30:.2f} GiB of k-space"
+    for step in scan.provenance:
+        yield "history", f"{step.name} {dict(step.settings) or ''}"
+    options = io.reader_options(form).items()
+    yield (
+        "options",
+        "for every command that reads it: " + ", ".join(f"--read.{name}{_default(value)}" for name, value in options),
+    )
+
+
+def _default(value: Any) -> str:
+    return "" if value is None or value == "" else f" ({str(value).lower() if isinstance(value, bool) else value})"
 
 
 def _describe_centre(scan: Acquisition) -> str:

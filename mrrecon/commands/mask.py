@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from mrrecon.commands.files import Writes
 
 __all__ = ["mask"]
+
+
+def _check(path: str) -> None:
+    from mrrecon import io
+
+    io.check_output(path, "mask")
 
 
 def mask(
     shape: tuple[int, int],
     accel: float,
-    output: list[str],
+    output: list[Annotated[str, Writes(_check)]],
     kind: Literal["poisson", "gaussian", "uniform", "equispaced"] = "poisson",
     calibration: int | None = None,
     elliptical: bool = False,

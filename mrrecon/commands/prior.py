@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from mrrecon.commands.files import PriorChoice, Reads, Word, Writes
 from mrrecon.errors import DataError, OutputError
 
 __all__ = ["prior_evaluate", "prior_list", "prior_show"]
@@ -43,7 +46,7 @@ def prior_list() -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def prior_show(name: str) -> None:
+def prior_show(name: PriorChoice) -> None:
     """Say what a prior is: settings, how it was trained, and its model card.
 
     Parameters
@@ -73,20 +76,43 @@ def prior_show(name: str) -> None:
         print(f"\n{found['card'].read_text('utf-8').strip()}")
 
 
+def _check_result(path: str) -> None:
+    """Refuse a table or picture that could not be written, before the long work."""
+    from mrrecon.evaluation.tables import TABLES
+    from mrrecon.io.atomic import check_target, try_target
+
+    if not path.lower().endswith((*TABLES, CURVES)):
+        raise OutputError(f"{path}: results are written as {', '.join(TABLES)} or, curves, {CURVES}.")
+    check_target(path)
+    try_target(path)
+
+
+def _check_picture(path: str) -> None:
+    if not path.lower().endswith(CURVES):
+        raise OutputError(f"{path}: pictures are written as {CURVES}.")
+    _check_result(path)
+
+
+def _volume_files(source: str) -> list[Path]:
+    from mrrecon.training.volumes import find_volumes
+
+    return find_volumes([source])
+
+
 def prior_evaluate(
-    names: list[str],
-    output: list[str] | None = None,
-    data: list[str] | None = None,
-    voxels: list[float] = [2.0, 1.0],  # noqa: B006 (never changed; what the help shows)
+    names: list[PriorChoice],
+    output: list[Annotated[str, Writes(_check_result)]] | None = None,
+    data: list[Annotated[str, Reads(also=_volume_files)]] | None = None,
+    voxel_size: list[float] = [2.0, 1.0],  # noqa: B006 (never changed; what the help shows)
     times: list[int] = [50, 100, 200, 400],  # noqa: B006
     slices: int = 4,
-    baselines: list[str] = ["scaled-input", "wavelet", "total-variation"],  # noqa: B006
+    baselines: list[Word] = ["scaled-input", "wavelet", "total-variation"],  # noqa: B006
     seed: int = 0,
-    pictures: str | None = None,
-    samples: str | None = None,
+    pictures: Annotated[str, Writes(_check_picture)] | None = None,
+    samples: Annotated[str, Writes(_check_picture)] | None = None,
     shape: tuple[int, int] | None = None,
     steps: int = 50,
-    device: str = "auto",
+    device: Word = "auto",
     precision: Literal["auto", "fp32", "bf16"] = "auto",
 ) -> None:
     """Measure how well priors denoise slices, beside methods without training.
@@ -100,8 +126,8 @@ def prior_evaluate(
     data
         Files, folders or patterns of volumes that the priors were not trained on (default: the MNI152 template of the
         package nilearn).
-    voxels
-        Voxel edges in mm.
+    voxel_size
+        Voxel edges in mm, one or several.
     times
         Noise levels, as times of the linear DDPM schedule.
     slices
@@ -127,14 +153,14 @@ def prior_evaluate(
     from mrrecon.reconstruction import versions
 
     files = list(output or [])
-    _check(files, [p for p in (pictures, samples) if p is not None])
     levels = evaluation.reference_levels(times)
     priors = _load(names, device, precision)
     without = evaluation.baselines([] if baselines == ["none"] else baselines)
     without = [method for method in without if method.name not in priors]
     methods = [*(evaluation.of_prior(prior, name) for name, (prior, _) in priors.items()), *without]
     sources = _sources(data)
-    cases = evaluation.validation_slices(_volumes(sources), voxels, slices, seed)
+    _warn_of_training_data([prior for prior, _ in priors.values()], sources)
+    cases = evaluation.validation_slices(_volumes(sources), voxel_size, slices, seed)
     total = len(methods) * len(levels) * len({case.voxel_size for case in cases})
     report, close = _bar(total)
     try:
@@ -143,7 +169,7 @@ def prior_evaluate(
         close()
     record = {
         "policy": evaluation.POLICY,
-        "settings": {"seed": seed, "slices_per_plane": slices, "times": times, "voxel_sizes": voxels},
+        "settings": {"seed": seed, "slices_per_plane": slices, "times": times, "voxel_sizes": voxel_size},
         "data": [_file_record(path) for path in sources],
         "volumes": list(dict.fromkeys(case.volume for case in cases)),
         "levels": levels,
@@ -162,8 +188,8 @@ def prior_evaluate(
         evaluation.draw_denoised(methods, max(first, key=lambda case: case.plane), rows, pictures, seed)
         files.append(pictures)
     if samples is not None:
-        matrix = shape or tuple(round(edge / voxels[0]) for edge in SAMPLE_EDGES)
-        drawn = {name: _draw(prior, matrix, voxels[0], seed, steps) for name, (prior, _) in priors.items()}
+        matrix = shape or tuple(round(edge / voxel_size[0]) for edge in SAMPLE_EDGES)
+        drawn = {name: _draw(prior, matrix, voxel_size[0], seed, steps) for name, (prior, _) in priors.items()}
         evaluation.draw_samples(drawn, samples)
         files.append(samples)
     for path in files:
@@ -213,27 +239,28 @@ def _volumes(sources: list[Path]) -> Any:
     return read_volumes(sources)
 
 
+def _warn_of_training_data(priors: list[Any], sources: list[Path]) -> None:
+    """Say which priors were trained on which of the files, or on the same subjects, as far as their records tell."""
+    from mrrecon.training.assembly import subject_label
+    from mrrecon.training.custody import Custody, Seen
+
+    given = tuple(Seen(path.name.partition(".")[0], subject_label(path.name)) for path in sources)
+    for prior in priors:
+        found = Custody.from_dict(getattr(prior, "training", {}).get("data", {}))
+        known = replace(found, validation=given).not_held_out
+        if known:
+            warnings.warn(
+                f"The prior {prior.name} was trained on {', '.join(known)} (or the same subject): its numbers are too "
+                "good; give other --data.",
+                stacklevel=2,
+            )
+
+
 def _draw(prior: Any, matrix: tuple[int, ...], edge: float, seed: int, steps: int) -> Any:
     from mrrecon.priors.base import Condition
     from mrrecon.priors.sampling import sample
 
     return sample(prior, (SAMPLES, *matrix), seed, steps=steps, condition=Condition(voxel_size=(edge, edge)))
-
-
-def _check(tables: list[str], pictures: list[str]) -> None:
-    """Refuse outputs that could not be written, before the long work."""
-    from mrrecon.evaluation.tables import TABLES
-
-    for path in tables:
-        if not path.lower().endswith((*TABLES, CURVES)):
-            raise OutputError(f"{path}: results are written as {', '.join(TABLES)} or, curves, {CURVES}.")
-    for path in pictures:
-        if not path.lower().endswith(".png"):
-            raise OutputError(f"{path}: pictures are written as .png.")
-    for path in [*tables, *pictures]:
-        folder = Path(path).absolute().parent
-        if not folder.is_dir():
-            raise OutputError(f"The folder {folder} for {path} does not exist; create it with mkdir -p first.")
 
 
 def _bar(total: int) -> tuple[Callable[[str], None], Callable[[], None]]:

@@ -3,41 +3,56 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
-from mrrecon.errors import DataError
+from mrrecon.commands.files import InputFile, MaskChoice, PriorChoice, ReadOptions, Writes
+from mrrecon.commands.results import chi_squared_note, chi_squared_text
+from mrrecon.commands.shared import clock, read_scan, undersample, working, write_all
+from mrrecon.errors import DataError, MRReconError, OutputError, SolverError
 from mrrecon.solvers import Solver
+from mrrecon.solvers.checkpoint import is_checkpoint
 
 if TYPE_CHECKING:
     from mrrecon.acquisition import Acquisition
     from mrrecon.reconstruction import Reconstruction
-    from mrrecon.solvers.base import Callback
 
 __all__ = ["recon"]
 
+CHECKPOINT = ".checkpoint"  # what the name of the first output ends with, of the file that keeps how far a run is
+BYTES = 2.0  # per voxel that an output takes at the very least, compressed
+SHOWN = ("psnr", "ssim", "nmse")
+
+
+def _check(path: str) -> None:
+    from mrrecon import io
+
+    io.check_output(path, "reconstruction")
+
 
 def recon(
-    file: str,
-    output: list[str],
+    file: InputFile,
+    output: list[Annotated[str, Writes(_check, beside=(CHECKPOINT,))]],
+    read: ReadOptions | None = None,
     solver: Solver | None = None,
-    prior: list[str] | None = None,
+    prior: list[PriorChoice] | None = None,
     time_budget: float | None = None,
     resume: bool = False,
     accel: float | None = None,
-    mask: str = "poisson",
+    mask: MaskChoice = "poisson",
     calibration: int | None = None,
     elliptical: bool = False,
     seed: int = 0,
-    maps: str | None = None,
+    maps: InputFile | None = None,
     map_sets: int = 1,
     coils: int | None = None,
     compression: Literal["svd", "geometric"] = "svd",
     whiten: bool = True,
-    reference: str | None = None,
+    reference: InputFile | None = None,
     device: Literal["cpu", "cuda"] = "cpu",
 ) -> None:
     """Reconstruct a volume from a k-space file.
@@ -48,6 +63,9 @@ def recon(
         K-space file of any supported format.
     output
         Files to write: .nii.gz, .h5 (complex, with the full record), .png (three planes), .cfl, or a folder for DICOM.
+    read
+        Options for reading the file, each as --read.NAME VALUE: --read.contrast 1, --read.coils [0,2,3],
+        --read.voxel_size [1,1,1]. mrrecon info FILE lists those that its format takes.
     solver
         Method: zero-filled, cg-sense (the default), l1-wavelet, tv, variational, dds, tpdm, diffusion-mbir or dps; its
         settings are --solver.NAME.
@@ -56,7 +74,8 @@ def recon(
     time_budget
         Seconds that the solver may take, about; what it has by then is the result.
     resume
-        Go on with a run that was stopped; every run keeps, once a minute, how far it is in FIRST_OUTPUT.checkpoint.
+        Go on with a run that was stopped, if there is one; every run keeps, once a minute, how far it is in
+        FIRST_OUTPUT.checkpoint.
     accel
         Undersample the data by this factor first (retrospectively); by default all measured data are used.
     mask
@@ -84,57 +103,76 @@ def recon(
         Where to compute: cpu, or cuda (CuPy and an NVIDIA GPU).
     """
     from mrrecon import io, operators, solvers
-    from mrrecon.commands.shared import check_outputs, undersample
+    from mrrecon.commands.partial import with_partial
     from mrrecon.operators.backend import to_device
-    from mrrecon.solvers.iterative import IterativeSolver
+    from mrrecon.solvers.iterative import FINISHED, IterativeSolver
 
     solver = _with_choices(solver or solvers.CGSense(), prior, time_budget)
-    unpaced = None if hasattr(solver, "time_budget") else time_budget
-    check_outputs(output)
     to_device(np.zeros(1), device)  # refuses at once where there is no GPU
-    scan = io.read(file, lazy=True)
+    scan = read_scan(file, read, lazy=True)
     print(scan)
-    copies = 4 if scan.maps is None and maps is None else 3  # k-space twice, maps, and the result of a step
+    with clock.part("loading the method"):
+        solver.check(scan, device)
+    for path in output:
+        io.require_disk(BYTES * math.prod(scan.shape), path)
+    scan = scan.evolve("reference", {"file": reference}, reference=io.read_reference(reference)) if reference else scan
+    comparable = _comparable(scan, required=reference is not None)
+    if maps is not None:
+        scan = scan.with_maps(io.read_maps(maps), maps)
+    checkpoint = _checkpoint(output[0], resume) if isinstance(solver, IterativeSolver) else None
+    copies = 4 if scan.maps is None else 3  # k-space twice, maps, and the result of a step
     io.require_memory(copies * 8 * math.prod(scan.kspace.shape), f"Reconstructing {file}")
-    scan = scan.load()
+    with clock.part("reading"):
+        scan = scan.load()
     measured = scan.acceleration
     scan = undersample(scan, mask, accel, calibration=calibration, seed=seed, elliptical=elliptical)
     if scan.acceleration != measured:
         print(f"undersampled: R = {scan.acceleration:.2f}")
-    if maps is not None:
-        scan = scan.evolve("maps from file", {"file": maps}, maps=io.read_maps(maps))
     scan = _prepare(scan, whiten, coils, compression)
     if scan.maps is None:
         most = operators.CALIBRATION if calibration is None else calibration
-        scan = scan.calibrate(calibration=most, sets=map_sets)
+        with clock.part("calibration"), working("coil maps (ESPIRiT)"):
+            scan = scan.calibrate(calibration=most, sets=map_sets)
     if device != "cpu":
         scan = scan.to(device)
 
-    shown = _within(unpaced, solvers.progress(solver.name))
-    if isinstance(solver, IterativeSolver):
-        result = solver(scan, callback=shown, checkpoint=_checkpoint(output[0], resume))
-    else:
-        result = solver(scan, callback=shown)
+    with clock.part(solver.name):
+        shown = solvers.progress(solver.name)
+        try:
+            if isinstance(solver, IterativeSolver):
+                result = solver(scan, callback=shown, checkpoint=checkpoint, keep_checkpoint=True)
+            else:
+                result = solver(scan, callback=shown)
+        except SolverError as error:
+            raise with_partial(error, output[0]) from error
     stopped = str(result.settings.get("stopped", "converged"))
-    if stopped not in ("converged", "max_iter"):
+    if stopped not in FINISHED:
         print(f"stopped after {len(result.history)} iterations ({stopped}); the image so far is kept")
-        if _checkpoint_path(output[0]).exists():
+        if checkpoint is not None and checkpoint.exists():
             print("the same command with --resume goes on")
-    result = _compare(result, scan, reference)
-    for path in output:
-        print(f"wrote {result.save(path)}")
-
-
-def _checkpoint_path(output: str) -> Path:
-    return Path(output.rstrip("/") + ".checkpoint")
+    if comparable:
+        result = _compared(result, scan.reference)
+    print(_summary(result))
+    note = chi_squared_note(result.metrics.get("chi_squared"), _unknowns(scan))
+    if note:
+        warnings.warn(note, stacklevel=1)
+    with clock.part("writing"):
+        write_all(output, result.save, result.save, ".h5")
+    if checkpoint is not None and stopped in FINISHED:
+        checkpoint.unlink(missing_ok=True)
+    print(clock)
 
 
 def _checkpoint(output: str, resume: bool) -> Path:
     """Where the run keeps how far it is; what is there already only stays if the run is to go on with it."""
-    path = _checkpoint_path(output)
+    path = Path(output.rstrip("/") + CHECKPOINT)
     if resume and not path.exists():
-        raise DataError(f"There is nothing to resume: {path} does not exist; leave --resume out to begin.")
+        warnings.warn(f"there is nothing to resume ({path} does not exist): the run begins.", stacklevel=1)
     if not resume and path.exists():
+        if not is_checkpoint(path):
+            raise OutputError(
+                f"{path}, where the run would keep how far it is, is some other file; rename one of them."
+            )
         print(f"{path}, of a run that was stopped, is not gone on with (--resume would) and is replaced")
         path.unlink()
     return path
@@ -161,34 +199,61 @@ def _with_choices(solver: Solver, prior: list[str] | None, time_budget: float | 
     return replace(solver, **changes) if changes else solver  # type: ignore[type-var]
 
 
-def _within(seconds: float | None, shown: Callback) -> Callback:
-    """Stop a solver after so many seconds."""
-    if seconds is None:
-        return shown
-    return lambda status: bool(shown(status)) or status.elapsed >= seconds
+def _comparable(scan: Acquisition, required: bool) -> bool:
+    """Whether there is a reference that metrics can be computed against; one that was asked for must be."""
+    from mrrecon import metrics
+
+    if scan.reference is None:
+        return False
+    try:
+        metrics.require_comparable(scan.reference)
+    except MRReconError as error:
+        if required:
+            raise
+        warnings.warn(f"the result will not be compared with the reference in the file: {error}", stacklevel=1)
+        return False
+    return True
 
 
 def _prepare(
     scan: Acquisition, whiten: bool, coils: int | None, compression: Literal["svd", "geometric"]
 ) -> Acquisition:
+    from mrrecon.preparation import decline_whitening
+
     if whiten and scan.noise_covariance is not None and not scan.is_whitened:
         scan = scan.whiten()
+    elif not whiten:
+        scan = decline_whitening(scan)
     if coils is not None and coils != scan.n_coils:
         scan = scan.compress_coils(coils, compression)
         print(f"compressed to {scan.n_coils} virtual coils ({compression})")
     return scan
 
 
-def _compare(result: Reconstruction, scan: Acquisition, reference: str | None) -> Reconstruction:
-    """Attach metrics against the reference, if there is one, and print the main ones."""
-    from mrrecon import io, metrics
+def _compared(result: Reconstruction, reference: Any) -> Reconstruction:
+    """Attach metrics; the image is not lost where they fail."""
+    from mrrecon import metrics
 
-    truth = scan.reference if reference is None else io.read_reference(reference)
+    try:
+        return result.with_metrics(metrics.evaluate(result, reference))
+    except Exception as error:
+        said = " ".join(str(error).split()) or type(error).__name__
+        warnings.warn(f"the result could not be compared with the reference: {said}", stacklevel=1)
+        return result
+
+
+def _unknowns(scan: Acquisition) -> float:
+    """Voxels that some coil sees over measured samples, all coils together; at most one."""
+    if scan.maps is None:
+        return 1.0
+    maps = scan.maps.reshape(-1, *scan.maps.shape[-4:])
+    seen = sum(int((one != 0).any(axis=0).sum()) for one in maps)
+    return min(1.0, seen * scan.acceleration / math.prod(scan.kspace.shape))
+
+
+def _summary(result: Reconstruction) -> str:
+    """The main numbers in a line."""
     line = f"{result.solver}: {result.seconds:.1f} s"
     if "chi_squared" in result.metrics:
-        line += f", chi^2 {result.metrics['chi_squared']:.3f}"
-    if truth is not None:
-        result = result.with_metrics(metrics.evaluate(result, truth))
-        line += "".join(f", {name} {result.metrics[name]:.4g}" for name in ("psnr", "ssim", "nmse"))
-    print(line)
-    return result
+        line += f", chi^2 {chi_squared_text(result.metrics['chi_squared'])}"
+    return line + "".join(f", {name} {result.metrics[name]:.4g}" for name in SHOWN if name in result.metrics)

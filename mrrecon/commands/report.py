@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated, Any
 
+from mrrecon.commands.files import Reads, Writes, check_folder
 from mrrecon.errors import DataError
 
 __all__ = ["report"]
 
 
-def report(folder: str, output: list[str] | None = None) -> None:
+def _default(options: Mapping[str, Any]) -> str:
+    return str(Path(options["folder"]) / "report")
+
+
+STUDY = Reads(parts=("study.json", "rows.jsonl", "rows", "planes"))
+REPORT = Writes(check_folder, parts=("report.md", "means.csv", "files.csv", "runs.csv"), default=_default)
+
+
+def report(folder: Annotated[str, STUDY], output: list[Annotated[str, REPORT]] | None = None) -> None:
     """Make tables (CSV, Markdown), plots and montages of a study, and report.md that shows them.
 
     Parameters
@@ -23,5 +34,5 @@ def report(folder: str, output: list[str] | None = None) -> None:
 
     if output is not None and len(output) != 1:
         raise DataError(f"mrrecon report writes into one folder, got {len(output)}: {', '.join(output)}.")
-    written = write_report(folder, Path(output[0]) if output else Path(folder) / "report")
+    written = write_report(folder, output[0] if output else _default({"folder": folder}))
     print(f"wrote {written}")

@@ -1,18 +1,72 @@
-"""What several commands share: masks by name or file, early checks of outputs."""
+"""What several commands share: reading scans, undersampling, writing so that nothing is lost, telling the time."""
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Sequence
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mrrecon.errors import MaskError, OutputError
+from mrrecon.errors import FileFormatError, MaskError, OutputError
 
 if TYPE_CHECKING:
     from mrrecon.acquisition import Acquisition
 
-__all__ = ["check_outputs", "undersample"]
+__all__ = ["Clock", "clock", "read_scan", "undersample", "working", "write_all"]
+
+PATIENCE = 2.0  # seconds before work that goes on is shown
+
+
+class Clock:
+    """Seconds since the command began, and those of its parts."""
+
+    def __init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        """Begin anew."""
+        self._began, self._parts = time.perf_counter(), dict[str, float]()
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Count the time in a ``with`` block to a part."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._parts[name] = self._parts.get(name, 0.0) + time.perf_counter() - began
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in self._parts.items() if seconds >= 0.05)
+        whole = f"{time.perf_counter() - self._began:.1f} s in all"
+        return f"{whole} ({parts})" if parts else whole
+
+
+clock = Clock()
+"""That of the command that is running; the command line starts it."""
+
+
+def read_scan(file: str, read: Mapping[str, Any] | None, *, lazy: bool = False) -> Acquisition:
+    """Read a k-space file with the options given as ``--read.NAME``.
+
+    Raises
+    ------
+    FileFormatError
+        If the file cannot be read, or takes no such option.
+    """
+    from mrrecon import io
+
+    options = dict(read or {})
+    if "lazy" in options:
+        raise FileFormatError("There is no --read.lazy: commands read as much of a file as they need.")
+    return io.read(file, lazy=lazy, **options)
 
 
 def undersample(
@@ -28,33 +82,95 @@ def undersample(
         If both R and a file are given, or the mask cannot be made or does not fit.
     """
     from mrrecon import io, operators
+    from mrrecon.preparation import fit_mask
 
     if mask in operators.MASK_KINDS:
         if accel is None:
             return scan
         shape = scan.phase_encodes
-        return scan.undersample(
-            operators.make_mask(mask, shape, accel, calibration=calibration, elliptical=elliptical, seed=seed)
-        )
+        calibration = operators.calibration_side(shape, accel) if calibration is None else calibration
+        made = operators.make_mask(mask, shape, accel, calibration=calibration, elliptical=elliptical, seed=seed)
+        how = {"mask": mask, "accel": accel, "calibration": calibration, "elliptical": elliptical, "seed": seed}
+        return scan.undersample(made, how)
     if accel is not None:
         raise MaskError(f"--accel {accel:g} and the mask file {mask} contradict each other; give one of them.")
-    return scan.undersample(io.read_mask(mask))
+    given = fit_mask(io.read_mask(mask), scan.shape, scan.readout)
+    along = {"y": -2, "z": -1}.get(scan.readout)
+    if along is not None and (given.any(axis=along) != given.all(axis=along)).any():
+        warnings.warn(
+            f"{mask} leaves out single samples along the readout {scan.readout} of a 2D scan, which no scanner can; "
+            "a mask of whole lines has the shape (1, z).",
+            stacklevel=2,
+        )
+    return scan.undersample(given, {"mask": os.path.abspath(mask)})
 
 
-def check_outputs(paths: Sequence[str]) -> None:
-    """Refuse outputs that could not be written, before the long work rather than after it.
+def write_all(paths: Sequence[str], write: Callable[[str], Path], rescue: Callable[[Path], Path], suffix: str) -> None:
+    """Write to each of the paths; if one fails, what was to be written is kept in another file.
+
+    Parameters
+    ----------
+    paths
+        Where to write.
+    write
+        Writes to one of them.
+    rescue, suffix
+        Writes all there is to a file of that suffix.
 
     Raises
     ------
     OutputError
-        If no writer knows the suffix, or a folder does not exist or cannot be written to.
+        If one failed; with what went wrong, and where the result is.
     """
-    from mrrecon import io
-
+    failed: list[tuple[str, Exception]] = []
     for path in paths:
-        io.find_writer(path)
-        folder = Path(path).absolute().parent
-        if not folder.is_dir():
-            raise OutputError(f"The folder {folder} for {path} does not exist; create it with mkdir -p first.")
-        if not os.access(folder, os.W_OK):
-            raise OutputError(f"The folder {folder} is not writable; choose another place for {path}.")
+        try:
+            print(f"wrote {write(path)}")
+        except Exception as error:  # whatever it is, hours of work may be in the result
+            failed.append((path, error))
+    if failed:
+        path, reason = failed[0]
+        where = next((p for p in paths if p.lower().endswith(suffix) and p not in dict(failed)), None)
+        kept = Path(where) if where is not None else _rescued(Path(path), rescue, suffix)
+        said = " ".join(str(reason).split()) or type(reason).__name__
+        said = said if isinstance(reason, OutputError) else f"{path} could not be written: {said.rstrip('.')}."
+        raise OutputError(f"{said} The result is in {kept}." if kept else f"{said} No other place could be found.")
+
+
+def _rescued(path: Path, rescue: Callable[[Path], Path], suffix: str) -> Path | None:
+    """Write beside a path or, where that fails, in the folder for temporary files."""
+    stem = path.name.split(".")[0] or "result"
+    for folder in (path.absolute().parent, Path(tempfile.gettempdir())):
+        names = (folder / f"{stem}.kept{number or ''}{suffix}" for number in itertools.count())
+        try:
+            return rescue(next(name for name in names if not name.exists()))
+        except Exception:
+            continue
+    return None
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Show what is being done and for how long, once it has taken two seconds."""
+    done = threading.Event()
+
+    def show() -> None:
+        if done.wait(PATIENCE):
+            return
+        if not sys.stderr.isatty():
+            print(f"{what} ...", file=sys.stderr)
+            return
+        began = time.monotonic() - PATIENCE
+        while True:
+            print(f"\r{what}: {time.monotonic() - began:.0f} s", end="", file=sys.stderr, flush=True)
+            if done.wait(1.0):
+                print("\r\033[K", end="", file=sys.stderr, flush=True)
+                return
+
+    thread = threading.Thread(target=show, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal
+
+from mrrecon.commands.files import InputFile, MaskChoice, Writes
+from mrrecon.commands.shared import clock, undersample, working, write_all
 
 __all__ = ["simulate"]
 
 
+def _check(path: str) -> None:
+    from mrrecon import io
+
+    io.check_output(path, "acquisition")
+
+
 def simulate(
-    anatomy: str,
-    output: list[str],
+    anatomy: InputFile,
+    output: list[Annotated[str, Writes(_check)]],
     coils: int = 8,
     snr: float = 40.0,
-    voxel: float | None = None,
+    voxel_size: float | None = None,
     resample: Literal["interpolation", "kspace-crop"] = "interpolation",
     partial_fourier: tuple[float, float] = (1.0, 1.0),
     coil_model: Literal["loops", "birdcage"] = "loops",
     accel: float | None = None,
-    mask: str = "poisson",
+    mask: MaskChoice = "poisson",
     calibration: int | None = None,
     seed: int = 0,
 ) -> None:
@@ -33,7 +43,7 @@ def simulate(
         Number of receive coils.
     snr
         Mean signal-to-noise ratio in the object of the fully sampled, optimally combined magnitude image.
-    voxel
+    voxel_size
         Resample the anatomy to this isotropic voxel edge in mm first; by default keep its own.
     resample
         How: antialiased interpolation of the image, or a crop (zero-padding) of its k-space.
@@ -51,24 +61,26 @@ def simulate(
         Seed of coils, phase, noise and mask.
     """
     from mrrecon import io, resolution, simulation
-    from mrrecon.commands.shared import undersample
 
-    volume, voxel_size, affine = io.read_volume(anatomy)
-    if voxel is not None:
-        volume, voxel_size, affine = resolution.change_resolution(
-            volume, voxel_size, affine, (voxel, voxel, voxel), resample
+    volume, edges, affine = io.read_volume(anatomy)
+    with working("simulating"):
+        if voxel_size is not None:
+            volume, edges, affine = resolution.change_resolution(volume, edges, affine, (voxel_size,) * 3, resample)
+        scan = simulation.simulate(
+            volume,
+            n_coils=coils,
+            voxel_size=edges,
+            affine=affine,
+            snr=snr,
+            coil_model=coil_model,
+            partial_fourier=partial_fourier,
+            seed=seed,
         )
-    scan = simulation.simulate(
-        volume,
-        n_coils=coils,
-        voxel_size=voxel_size,
-        affine=affine,
-        snr=snr,
-        coil_model=coil_model,
-        partial_fourier=partial_fourier,
-        seed=seed,
-    )
-    scan = undersample(scan, mask, accel, calibration=calibration, seed=seed)
+        scan = undersample(scan, mask, accel, calibration=calibration, seed=seed)
     print(scan)
-    for path in output:
-        print(f"wrote {io.write(scan, path)}")
+
+    def write(path: str | Path) -> Path:
+        return io.write(scan, path)
+
+    write_all(output, write, write, ".h5")
+    print(clock)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from mrrecon.commands.files import Reads, Writes, check_folder
 from mrrecon.errors import DataError
 
 __all__ = ["train"]
@@ -14,9 +15,33 @@ __all__ = ["train"]
 INTERRUPTED = 130
 
 
+def _files(file: str) -> Iterator[str | Path]:
+    """What a training reads: its data, the text on their sources, and the prior that it starts from."""
+    from mrrecon.priors import names
+    from mrrecon.training.config import TrainingConfig
+    from mrrecon.training.volumes import find_volumes
+
+    config = TrainingConfig.from_yaml(file)
+    yield from find_volumes([*config.data, *config.validation])
+    if Path(config.sources).suffix in (".md", ".txt"):
+        yield config.sources
+    if config.start_from and config.start_from not in names():
+        yield config.start_from
+
+
+def _default(options: Mapping[str, Any]) -> str:
+    from mrrecon.training.config import TrainingConfig
+
+    return f"runs/{TrainingConfig.from_yaml(options['file']).name}"
+
+
+SETTINGS = Reads(also=_files)
+TRAINING = Writes(check_folder, parts=("prior", "checkpoint.safetensors", "log.jsonl", "tensorboard"), default=_default)
+
+
 def train(
-    file: str,
-    output: list[str] | None = None,
+    file: Annotated[str, SETTINGS],
+    output: list[Annotated[str, TRAINING]] | None = None,
     steps: int | None = None,
     minutes: float | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
@@ -46,7 +71,7 @@ def train(
         raise DataError(f"mrrecon train writes into one folder, got {len(output)}: {', '.join(output)}.")
     if minutes is not None and not minutes > 0:
         raise DataError(f"--minutes must be positive, got {minutes:g}.")
-    folder = Path(output[0] if output else f"runs/{config.name}")
+    folder = Path(output[0] if output else _default({"file": file}))
     with joined(device) as place:
         first = place.rank == 0
         trainer = make_trainer(config, folder, place)

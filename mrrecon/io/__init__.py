@@ -16,7 +16,7 @@ from mrrecon.errors import OutputError
 from mrrecon.reconstruction import Reconstruction
 
 if TYPE_CHECKING:
-    from mrrecon.io.arrays import read_maps, read_reference, write_maps, write_mask
+    from mrrecon.io.arrays import read_maps, read_reference, write_maps, write_mask, write_part
     from mrrecon.io.checks import available_memory, require_disk, require_memory
     from mrrecon.io.masks import read_mask
     from mrrecon.io.nifti import read_volume
@@ -43,6 +43,7 @@ __all__ = [
     "write",
     "write_maps",
     "write_mask",
+    "write_part",
 ]
 
 _HOME = {
@@ -58,6 +59,7 @@ _HOME = {
     "read_reference": "arrays",
     "write_maps": "arrays",
     "write_mask": "arrays",
+    "write_part": "arrays",
     "available_memory": "checks",
     "require_disk": "checks",
     "require_memory": "checks",
@@ -135,7 +137,8 @@ def find_writer(path: str | os.PathLike[str], format: str | None = None, kind: K
     format
         Name of the format, instead of the suffix.
     kind
-        What is to be written: ``"acquisition"``, ``"reconstruction"``, ``"maps"`` or ``"mask"``; by default anything.
+        What is to be written: ``"acquisition"``, ``"reconstruction"``, ``"part"`` (of one), ``"maps"`` or ``"mask"``;
+        by default anything.
 
     Raises
     ------

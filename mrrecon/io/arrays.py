@@ -1,9 +1,9 @@
-"""Arrays that go with a scan, in files of their own: sensitivity maps, masks and reference volumes."""
+"""Arrays that go with a scan, in files of their own: sensitivity maps, masks, volumes of results."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +13,10 @@ from mrrecon.io.checks import reading, require_input
 from mrrecon.io.registry import Kind
 from mrrecon.operators.backend import to_numpy
 
-__all__ = ["read_maps", "read_reference", "write_maps", "write_mask"]
+if TYPE_CHECKING:
+    from mrrecon.reconstruction import Reconstruction
+
+__all__ = ["read_maps", "read_reference", "write_maps", "write_mask", "write_part"]
 
 
 def read_maps(path: str | Path) -> np.ndarray:
@@ -74,24 +77,51 @@ def write_mask(mask: Any, path: str | Path) -> Path:
     return _write(np.asarray(to_numpy(mask), dtype=bool), Path(path), "mask")
 
 
+def write_part(result: Reconstruction, what: str, path: str | Path) -> Path:
+    """Write one volume of a result, see :meth:`Reconstruction.part`, as NIfTI, ``.npy``, BART ``.cfl`` or ``.png``.
+
+    NIfTI and PNG take the magnitude of complex volumes.
+
+    Raises
+    ------
+    DataError
+        If the result has no such volume.
+    OutputError
+        If the suffix is another, or the file cannot be written.
+    """
+    from mrrecon.io import find_writer, nifti, png
+
+    path, volume = Path(path), result.part(what)
+    chosen = find_writer(path, kind="part").name
+    if chosen == "nifti":
+        return nifti.write(result, path, what)
+    return png.write(result, path, what) if chosen == "png" else _write_array(volume, path, chosen)
+
+
 def _write(array: np.ndarray, path: Path, kind: Kind) -> Path:
-    from mrrecon.io import bart_cfl, find_writer
+    from mrrecon.io import find_writer
 
     chosen = find_writer(path, kind=kind).name
-    if chosen == "cfl":
-        return bart_cfl.write_array(array, path)
-    if chosen == "npy":
-        with atomic_path(path) as temporary, temporary.open("wb") as file:
-            np.save(file, array, allow_pickle=False)
-        return path
-    if chosen != "png":
+    if chosen == "mrrecon":
         raise OutputError(f"{path}: only a scan with its maps is written as {path.suffix}; use .npy or .cfl.")
+    if chosen != "png":
+        return _write_array(array, path, chosen)
     if array.ndim != 2:
         raise OutputError(f"{path}: only a (y, z) mask can be a picture, this one has shape {array.shape}; use .npy.")
     from matplotlib.image import imsave
 
     with atomic_path(path) as temporary:
         imsave(temporary, array, cmap="gray", vmin=0, vmax=1, format="png")
+    return path
+
+
+def _write_array(array: np.ndarray, path: Path, format: str) -> Path:
+    from mrrecon.io import bart_cfl
+
+    if format == "cfl":
+        return bart_cfl.write_array(array, path)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
     return path
 
 

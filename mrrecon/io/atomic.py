@@ -65,7 +65,7 @@ def check_target(path: str | os.PathLike[str], *, folder: bool = False) -> None:
     if not path.name:
         raise OutputError(f"{str(path)!r} is not a file name; add one, for example volume.nii.gz.")
     if not parent.is_dir():
-        state = "is not a folder" if parent.exists() else "does not exist; create it first"
+        state = "is not a folder" if parent.exists() else "does not exist; create it first (mkdir -p)"
         raise OutputError(f"{path} cannot be written: the folder {parent} {state}.")
     if not os.access(parent, os.W_OK):
         raise OutputError(

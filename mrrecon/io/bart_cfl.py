@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from mrrecon.acquisition import Acquisition, Step
+from mrrecon.acquisition import Acquisition
 from mrrecon.errors import FileFormatError, OutputError, ShapeError
 from mrrecon.io.atomic import atomic_path
-from mrrecon.io.checks import array_bytes, require_input, require_memory, size_text
+from mrrecon.io.bare import bare_acquisition
+from mrrecon.io.checks import array_bytes, note_slices, require_input, require_memory, size_text
 from mrrecon.io.lazy import MemmapArray
 from mrrecon.io.registry import Format
 from mrrecon.operators.backend import to_numpy
+from mrrecon.operators.fourier import fft
 from mrrecon.reconstruction import Reconstruction
 
 __all__ = ["FORMAT", "can_read", "read", "read_array", "write", "write_array"]
@@ -80,7 +83,10 @@ def read(
     *,
     mask: str | Path | None = None,
     voxel_size: tuple[float, float, float] = (1.0, 1.0, 1.0),
-    hybrid: bool = False,
+    axes: str | None = None,
+    hybrid: bool | None = None,
+    readout: Literal["x", "y", "z"] = "x",
+    recentre: bool = True,
 ) -> Acquisition:
     """Read k-space with the BART dimensions (x, y, z, coils), x being the readout.
 
@@ -89,12 +95,25 @@ def read(
     path
         Either file of the pair.
     mask
-        Sampling pattern file; by default a (y, z) position counts as sampled where any sample of it is not
-        zero, as in BART.
+        Sampling pattern file; by default a sample counts as measured where any coil is not zero, as in BART.
     voxel_size
         Voxel edges in mm (x, y, z); the format does not store them.
+    axes
+        Letters of the axes in the order of the file, c for coils and x, y, z; by default "xyzc" unless the samples
+        show another order.
     hybrid
-        Whether x has been inverse transformed already.
+        Whether x has been inverse transformed already; by default found on the samples.
+    readout
+        Axis that was read out: "y" or "z" of 2D slices, which x counts; then masks are whole lines along it.
+    recentre
+        Find and undo FFT order and shifts by half the field of view.
+
+    Raises
+    ------
+    FileFormatError
+        If the header does not fit the data, or there are other axes.
+    DataError
+        If y or z is in the image domain.
     """
     data, shape = _dimensions(path)
     if len(shape) > 4:
@@ -102,37 +121,18 @@ def read(
             f"{data} has the BART dimensions {shape}; expected (x, y, z, coils): "
             "select one map, echo or time with 'bart slice' first."
         )
-    x, y, z, coils = (*shape, 1, 1, 1)[:4]
-    kspace = MemmapArray(data, (coils, x, y, z), source_shape=(x, y, z, coils), order="F", axes=(3, 0, 1, 2))
-    pattern = _sampled(data, (x, y, z, coils))
-    if not pattern.any():
-        raise FileFormatError(f"{data} holds only zeros; there is no sample to reconstruct from.")
-    if mask is not None:
-        from mrrecon.io.masks import read_fitting_mask
-
-        pattern = read_fitting_mask(mask, pattern)
-    return Acquisition(
-        kspace=kspace,
-        mask=pattern,
+    stored = (*shape, 1, 1, 1)[: max(4 if axes is None else len(axes), len(shape))]
+    return bare_acquisition(
+        MemmapArray(data, (), 0, stored, "F"),
+        "xyzc",
+        FORMAT.name,
+        mask=mask,
         voxel_size=voxel_size,
-        domains=("image" if hybrid else "kspace", "kspace", "kspace"),
-        provenance=(
-            Step(
-                "read",
-                {"format": FORMAT.name, "path": str(data), "mask": str(mask) if mask else "non-zero samples"},
-            ),
-        ),
+        axes=axes,
+        hybrid=hybrid,
+        readout=readout,
+        recentre=recentre,
     )
-
-
-def _sampled(data: Path, shape: tuple[int, int, int, int]) -> np.ndarray:
-    """Mask ``(y, z)`` of the positions where any sample is not zero, read in the order of the file."""
-    x, y, z, coils = shape
-    pattern = np.zeros((z, y), bool)
-    for coil in np.memmap(data, "<c8", "r", 0, (coils, z, y, x)):
-        for row, plane in zip(pattern, coil, strict=True):
-            row |= (plane != 0).any(axis=-1)
-    return np.ascontiguousarray(pattern.T)
 
 
 def write_array(array: np.ndarray, path: str | Path) -> Path:
@@ -156,18 +156,23 @@ def write_array(array: np.ndarray, path: str | Path) -> Path:
 
 
 def write(thing: Acquisition | Reconstruction, path: Path) -> Path:
-    """Write the k-space of an acquisition, or the complex volume of a reconstruction."""
+    """Write the k-space of an acquisition, or the complex volume of a reconstruction.
+
+    The format has no place for domains: an x axis in the image domain is transformed to k-space first, which is unitary
+    and loses nothing. Slices of a 2D scan become the k-space of a 3D scan, and a note says so.
+    """
     if isinstance(thing, Reconstruction):
         return write_array(thing.volume, path)
-    if thing.mask.ndim == 2 and not thing.is_lazy:
-        outside = np.abs(to_numpy(thing.kspace)).max(axis=(0, 1)) * ~thing.mask
-        if outside.any():
-            raise OutputError(
-                f"{path}: BART tells the sampled positions by their non-zero values, but this k-space is "
-                "not zero "
-                "outside its mask; multiply it by the mask first."
-            )
-    return write_array(thing.kspace[...], path)
+    kspace = to_numpy(thing.kspace[...])
+    if (np.abs(kspace).max(axis=(0, 1) if thing.mask.ndim == 2 else 0) * ~thing.mask).any():
+        raise OutputError(
+            f"{path}: BART tells the sampled positions by their non-zero values, but this k-space is not zero "
+            "outside its mask; multiply it by the mask first."
+        )
+    if thing.domains[0] == "image":
+        kspace = fft(kspace, axes=(1,))
+        note_slices(thing, path)
+    return write_array(kspace, path)
 
 
 FORMAT = Format(
@@ -177,5 +182,5 @@ FORMAT = Format(
     can_read,
     read,
     write,
-    holds=("acquisition", "reconstruction", "maps", "mask"),
+    holds=("acquisition", "reconstruction", "part", "maps", "mask"),
 )

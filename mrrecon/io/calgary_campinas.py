@@ -18,9 +18,11 @@ import numpy as np
 
 from mrrecon.acquisition import Acquisition, Step
 from mrrecon.errors import FileFormatError
+from mrrecon.io.axes import find_layout
 from mrrecon.io.centring import Recentre, find_recentring
 from mrrecon.io.hdf5 import open_if_hdf5, require_dataset
 from mrrecon.io.lazy import H5Array
+from mrrecon.io.measured import SampledAlike
 from mrrecon.io.registry import Format
 
 __all__ = ["FORMAT", "can_read", "read"]
@@ -37,13 +39,32 @@ def can_read(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class _Finish:
-    """Blank the slice encodings (kz) that were not acquired, then recentre."""
+    """Blank the slice encodings (kz) that were not acquired, check that the others are, then recentre."""
 
     acquired: tuple[bool, ...]
+    check: SampledAlike | None
     change: Recentre
 
     def __call__(self, planes: np.ndarray) -> np.ndarray:
-        return self.change(planes * np.array(self.acquired, np.float32))
+        planes = planes * np.array(self.acquired, np.float32)
+        return self.change(planes if self.check is None else self.check(planes))
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """The dataset as a complex array, read where it is indexed by slices."""
+
+    data: Any
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        *sizes, channels = self.data.shape
+        return (*sizes, channels // 2)
+
+    def __getitem__(self, key: tuple[slice, ...]) -> np.ndarray:
+        start, stop, _ = key[3].indices(self.shape[3])
+        part = self.data[(*key[:3], slice(2 * start, 2 * stop))]
+        return np.asarray(part[..., 0::2] + 1j * part[..., 1::2]).astype(np.complex64)
 
 
 def read(
@@ -51,6 +72,7 @@ def read(
     *,
     voxel_size: tuple[float, float, float] = (1.0, 1.0, 1.0),
     acquired: float | None = None,
+    hybrid: bool | None = None,
     recentre: bool = True,
 ) -> Acquisition:
     """Read a Calgary-Campinas file.
@@ -64,13 +86,20 @@ def read(
     acquired
         Fraction of the slice encodings that was acquired, counted from the first in the file; the rest is
         taken as unsampled. By default those with less than a millionth of the median energy are.
+    hybrid
+        Whether x is in the image domain, as the format has it; by default verified on the samples.
     recentre
-        Detect and undo FFT order and half-field-of-view shifts, and move the centre of k-space; ``False`` takes the samples as they are.
+        Detect and undo FFT order and half-field-of-view shifts, and move the centre of k-space; ``False`` takes the
+        samples as they are.
 
     Raises
     ------
     FileFormatError
         If the last axis does not hold pairs of real and imaginary parts.
+    DataError
+        If ky or kz is in the image domain.
+    MaskError
+        If positions along x were sampled with different masks.
     """
     if acquired is not None and not 0 < acquired <= 1:
         raise FileFormatError(f"acquired is the fraction of slice encodings, 0 to 1, got {acquired}.")
@@ -89,9 +118,12 @@ def read(
                 "imaginary parts interleaved along the last axis; transpose the axes."
             )
         n_x, n_y, n_z, channels = data.shape
+        pairs = _Pairs(data)
+        layout = find_layout(pairs, "xyzc", path, hybrid_expected=True, axes="xyzc", hybrid=hybrid, recentre=False)
         # a readout position is sampled as the others are, so a few planes tell the pattern
-        middle = data[max(0, n_x // 2 - 2) : n_x // 2 + 2]
-    planes = (middle[..., 0::2] + 1j * middle[..., 1::2]).transpose(3, 0, 1, 2).astype(np.complex64)
+        whole = slice(None)
+        middle = pairs[slice(max(0, n_x // 2 - 2), n_x // 2 + 2), whole, whole, whole]
+    planes = middle.transpose(3, 0, 1, 2)
     if acquired is None:
         energy = (np.abs(planes) ** 2).sum(axis=(0, 1, 2), dtype=np.float64)
         columns = ~(energy <= 1e-6 * np.median(energy[energy > 0])) if (energy > 0).any() else energy == 0
@@ -99,13 +131,14 @@ def read(
         columns = np.arange(n_z) < math.ceil(acquired * n_z)
     planes = planes * columns.astype(np.float32)
     mask = (planes != 0).any(axis=(0, 1))
+    check = SampledAlike(path, mask) if layout.hybrid and mask.any() else None
     change = find_recentring(planes) if recentre else Recentre()
     kspace = H5Array(
         path,
         (channels // 2, n_x, n_y, n_z),
         axes=(3, 0, 1, 2),
         interleaved=True,
-        finish=_Finish(tuple(columns.tolist()), change),
+        finish=_Finish(tuple(columns.tolist()), check, change),
     )
     settings: dict[str, Any] = {
         "format": FORMAT.name,
@@ -118,7 +151,7 @@ def read(
         kspace=kspace,
         mask=change.mask(mask),
         voxel_size=voxel_size,
-        domains=("image", "kspace", "kspace"),
+        domains=("image" if layout.hybrid else "kspace", "kspace", "kspace"),
         provenance=(Step("read", settings),),
     )
 

@@ -1,9 +1,9 @@
 """Do zero frequency and the object lie where the toolkit expects them, at index n // 2 of every axis?
 
-Files disagree in two independent ways. Zero frequency may lie at index 0 (FFT order) or anywhere else instead of n // 2;
-that is found on the data and undone for every format by :func:`centred`. And the samples may carry a factor (-1)^k,
-which shifts the image by half the field of view, so that the object wraps around the edges. Both are undone exactly by
-a roll or by a change of sign.
+Files disagree in two independent ways. Zero frequency may lie at index 0 (FFT order) or anywhere else instead of
+n // 2; that is found on the data and undone for every format by :func:`centred`. And the samples may carry a factor
+(-1)^k, which shifts the image by half the field of view, so that the object wraps around the edges. Both are undone
+exactly by a roll or by a change of sign.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def centred(acquisition: Acquisition, path: Path, center: Center = None) -> Acqu
     Raises
     ------
     DataError
-        If the energy peaks far from the centre, and not as sharply as k-space does: the axes are not what the format
+        If the energy peaks far from the middle, and not as sharply as k-space does: the axes are not what the format
         says. Or if `center` lies outside the matrix.
     """
     if center == "keep":

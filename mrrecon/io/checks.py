@@ -5,13 +5,26 @@ from __future__ import annotations
 import math
 import os
 import shutil
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mrrecon.errors import FileFormatError, InsufficientMemoryError, MRReconError, OutputError
 
-__all__ = ["available_memory", "reading", "require_disk", "require_input", "require_memory", "size_text"]
+if TYPE_CHECKING:
+    from mrrecon.acquisition import Acquisition
+
+__all__ = [
+    "available_memory",
+    "note_slices",
+    "reading",
+    "require_disk",
+    "require_input",
+    "require_memory",
+    "size_text",
+]
 
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -68,8 +81,8 @@ def require_disk(nbytes: float, path: str | os.PathLike[str]) -> None:
         return
     if nbytes > free:
         raise OutputError(
-            f"{path} will take about {size_text(nbytes)} and {size_text(free)} are free on its disk; free some space or "
-            "write to another disk."
+            f"{path} will take about {size_text(nbytes)} and {size_text(free)} are free on its disk; free some space "
+            "or write to another disk."
         )
 
 
@@ -125,3 +138,13 @@ def reading(path: str | os.PathLike[str], kind: str) -> Iterator[None]:
 def array_bytes(shape: tuple[int, ...], itemsize: int = 8) -> int:
     """Size in bytes of an array, in exact arithmetic (header values may be absurd)."""
     return math.prod(int(n) for n in shape) * itemsize
+
+
+def note_slices(scan: Acquisition, path: Path) -> None:
+    """Say that a format without slices gets the slices of a 2D scan as the k-space of a 3D scan."""
+    if scan.readout != "x" and scan.shape[0] > 1:
+        warnings.warn(
+            f"{path}: this format has no slices, so that the {scan.shape[0]} slices are written transformed, as "
+            "k-space of a 3D scan with the same image; mrrecon's own .h5 keeps them.",
+            stacklevel=3,
+        )

@@ -18,7 +18,7 @@ import numpy as np
 from mrrecon.errors import FileFormatError
 from mrrecon.io.checks import array_bytes, reading, require_memory
 
-__all__ = ["ChosenCoils", "FileArray", "H5Array", "MemmapArray"]
+__all__ = ["ArrangedArray", "ChosenCoils", "FileArray", "H5Array", "MemmapArray"]
 
 Planes = Callable[[np.ndarray], np.ndarray]
 
@@ -105,7 +105,7 @@ class H5Array(FileArray):
     dataset
         Name of the dataset.
     axes
-        For each of (coils, x, y, z) the axis of the dataset that it is, ``None`` for a missing coil axis.
+        For each of (coils, x, y, z) the axis of the dataset that it is, ``None`` for one that is missing.
     interleaved
         Whether real and imaginary parts of the coils alternate along the dataset's coil axis.
     finish
@@ -129,10 +129,9 @@ class H5Array(FileArray):
         if part.dtype.names:
             real, imag = part.dtype.names
             part = part[real] + 1j * part[imag]
-        order = tuple(axis for axis in self.axes if axis is not None)
-        part = part.transpose(order)
-        if len(order) == 3:
-            part = part[None][coils]
+        present = tuple(axis for axis in self.axes if axis is not None)
+        part = part.transpose(present)[tuple(None if axis is None else slice(None) for axis in self.axes)]
+        part = part[coils if self.axes[0] is None else slice(None), xs if self.axes[1] is None else slice(None)]
         if self.interleaved:
             part = part[0::2] + np.complex64(1j) * part[1::2]
         return self.finish(part.astype(np.complex64, copy=False)) if self.finish else part
@@ -204,3 +203,50 @@ class MemmapArray(FileArray):
         view = stored.transpose(present)[tuple(None if axis is None else slice(None) for axis in self.axes)]
         part = np.array(view[coils, xs], dtype=np.complex64, order="C")
         return self.finish(part) if self.finish else part
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ArrangedArray(FileArray):
+    """Another array on disk, recentred and cut to the samples of a mask.
+
+    Parameters
+    ----------
+    source
+        The array.
+    roll
+        Which of (x, y, z) are in FFT order and are rolled by n // 2.
+    chop
+        Which of (x, y, z) carry the factor (-1)^k, which is taken off after the roll.
+    mask
+        Samples to keep, ``(y, z)`` or ``(x, y, z)``, after both; ``None``: all.
+    first
+        Position along x of `source` that is the first here.
+    finish
+        As in :class:`H5Array`, applied last; may change the size along y, as `shape` says.
+    """
+
+    source: FileArray
+    roll: tuple[bool, bool, bool] = (False, False, False)
+    chop: tuple[bool, bool, bool] = (False, False, False)
+    mask: np.ndarray | None = None
+    first: int = 0
+    finish: Planes | None = None
+
+    def _planes(self, coils: slice, xs: slice) -> np.ndarray:
+        n = self.source.shape[1]
+        first = (xs.start + self.first - (n // 2 if self.roll[0] else 0)) % n
+        stop = first + xs.stop - xs.start
+        pieces = [(first, n), (0, stop - n)] if stop > n else [(first, stop)]
+        parts = [self.source[coils, start:end] for start, end in pieces]
+        planes = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+        for axis in (2, 3):
+            if self.roll[axis - 1]:
+                planes = np.roll(planes, planes.shape[axis] // 2, axis)
+        for axis in (1, 2, 3):
+            if self.chop[axis - 1]:
+                at = np.arange(xs.start, xs.stop) if axis == 1 else np.arange(planes.shape[axis])
+                signs = np.where((at - self.source.shape[axis] // 2) % 2, -1, 1).astype(np.float32)
+                planes = planes * signs.reshape([-1 if a == axis else 1 for a in range(4)])
+        if self.mask is not None:
+            np.copyto(planes, 0, where=~(self.mask if self.mask.ndim == 2 else self.mask[xs]))
+        return self.finish(planes) if self.finish else planes

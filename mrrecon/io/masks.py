@@ -8,8 +8,12 @@ import numpy as np
 
 from mrrecon.errors import FileFormatError, MaskError
 from mrrecon.io.checks import reading, require_input
+from mrrecon.io.measured import agree
+from mrrecon.preparation import fit_mask
 
 __all__ = ["read_fitting_mask", "read_mask"]
+
+FEW = 0.02  # of the samples of a mask may hold nothing; more, and it is the mask of something else
 
 
 def read_mask(path: str | Path) -> np.ndarray:
@@ -60,24 +64,24 @@ def read_mask(path: str | Path) -> np.ndarray:
     return mask
 
 
-def read_fitting_mask(path: str | Path, measured: np.ndarray) -> np.ndarray:
-    """Read a mask for k-space that was measured at the (y, z) positions `measured`.
+def read_fitting_mask(
+    path: str | Path, measured: np.ndarray, shape: tuple[int, int, int], readout: str = "x"
+) -> np.ndarray:
+    """Read a mask for k-space of the size `shape` that holds the samples `measured`, ``(y, z)`` or ``(x, y, z)``.
+
+    Returns
+    -------
+    numpy.ndarray
+        The samples that both have, bool; a note says which only one of them has.
 
     Raises
     ------
     MaskError
-        If it has another size, or claims more than a few positions where the k-space holds nothing.
+        If it has another size, or claims more than a few samples where the k-space holds nothing.
     """
     mask = read_mask(path)
-    lines = mask.any(axis=0) if mask.ndim == 3 else mask
-    if lines.shape != measured.shape:
-        hint = "its axes look transposed" if lines.shape[::-1] == measured.shape else "it belongs to another scan"
-        sizes = f"the mask is {lines.shape}, the k-space (y, z) = {measured.shape}"
-        raise MaskError(f"{path}: {sizes}; {hint}.")
-    empty = int((lines & ~measured).sum())
-    if empty > 0.02 * lines.sum():
-        raise MaskError(
-            f"{path}: {empty} of the {int(lines.sum())} positions of the mask hold no data in the k-space; "
-            "the mask is transposed, shifted or belongs to another scan."
-        )
-    return mask
+    try:
+        mask = fit_mask(mask, shape, readout)
+    except MaskError as error:
+        raise MaskError(f"{path}: {error}") from error
+    return agree(mask, measured, Path(path), "the mask", tolerated=FEW)

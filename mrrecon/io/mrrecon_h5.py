@@ -195,14 +195,21 @@ def read_reference(path: Path) -> np.ndarray:
     FileFormatError
         If the file is an acquisition without a reference.
     """
-    with open_if_hdf5(path) as file:
-        is_result = file is not None and _attribute(file, "kind") == "reconstruction"
-    if is_result:
+    if is_reconstruction(path):
         return read_reconstruction(path).volume
     reference = read(path).reference
     if reference is None:
         raise FileFormatError(f"{path} is a measured scan and has no reference volume.")
     return reference
+
+
+def is_reconstruction(path: str | Path) -> bool:
+    """Whether a file is a reconstruction of ours; must not raise on other files."""
+    try:
+        with open_if_hdf5(Path(path)) as file:
+            return file is not None and _attribute(file, "kind") == "reconstruction"
+    except OSError:
+        return False
 
 
 def read_reconstruction(path: str | Path) -> Reconstruction:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from mrrecon.errors import DataError, FileFormatError
 from mrrecon.io.atomic import atomic_path
 from mrrecon.io.checks import array_bytes, reading, require_input, require_memory
 from mrrecon.io.registry import Format
+from mrrecon.reconstruction import Reconstruction
 
 __all__ = ["FORMAT", "read_volume", "write"]
 
@@ -20,25 +21,36 @@ _UNITS = {1: ("metres", 1000.0), 2: ("millimetres", 1.0), 3: ("micrometres", 1e-
 _USUAL_EDGES = 0.05, 30.0  # mm: an edge beyond tells of another unit than the header's
 
 
-def write(thing: Any, path: Path, part: Literal["magnitude", "phase"] = "magnitude") -> Path:
-    """Write the magnitude (or phase, in radians) of a reconstruction, float32, in scanner coordinates (mm).
+def write(thing: Reconstruction, path: Path, part: str = "magnitude") -> Path:
+    """Write the magnitude of a reconstruction, or another part of it, float32, in scanner coordinates (mm).
+
+    Parameters
+    ----------
+    thing
+        The reconstruction.
+    path
+        File to write.
+    part
+        See :meth:`Reconstruction.part`; of complex ones the magnitude is written, phases are in radians.
 
     Raises
     ------
     OutputError
-        If `thing` is not a reconstruction, or the file cannot be written.
+        If the file cannot be written.
     """
     import nibabel
 
     path = Path(path)
-    image = nibabel.Nifti1Image(np.asarray(getattr(thing, part), np.float32), thing.affine)
+    values = thing.part(part)
+    image = nibabel.Nifti1Image(np.abs(values) if np.iscomplexobj(values) else values, thing.affine)
     image.set_qform(thing.affine, code="scanner")
     image.set_sform(thing.affine, code="scanner")
     image.header.set_xyzt_units(xyz="mm")
     image.header.set_slope_inter(1.0, 0.0)
     image.header["descrip"] = f"mrrecon {thing.solver} {part} R={thing.acceleration:.2f}".encode()[:79]
-    top = float(np.abs(image.get_fdata(dtype=np.float32)).max(initial=0))
-    image.header["cal_min"], image.header["cal_max"] = (0.0, top) if part == "magnitude" else (-np.pi, np.pi)
+    shown = image.get_fdata(dtype=np.float32)
+    top = np.pi if part == "phase" else float(np.abs(shown).max(initial=0))
+    image.header["cal_min"], image.header["cal_max"] = (-top if shown.min(initial=0) < 0 else 0.0, top)
     comment = json.dumps({"solver": thing.solver, "acceleration": thing.acceleration, "part": part})
     image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", comment.encode()))
     with atomic_path(path) as temporary:
@@ -116,4 +128,4 @@ def read_volume(path: str | Path) -> tuple[np.ndarray, tuple[float, float, float
     return np.ascontiguousarray(volume), (x, y, z), affine
 
 
-FORMAT = Format("nifti", "NIfTI", (".nii", ".nii.gz"), write=write, holds=("reconstruction",))
+FORMAT = Format("nifti", "NIfTI", (".nii", ".nii.gz"), write=write, holds=("reconstruction", "part"))

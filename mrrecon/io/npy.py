@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 
-from mrrecon.acquisition import Acquisition, Domain, Step
+from mrrecon.acquisition import Acquisition
 from mrrecon.errors import FileFormatError
+from mrrecon.io.bare import bare_acquisition
 from mrrecon.io.checks import array_bytes, reading, require_memory, size_text
 from mrrecon.io.lazy import MemmapArray
 from mrrecon.io.registry import Format
@@ -66,7 +67,10 @@ def read(
     *,
     mask: str | Path | None = None,
     voxel_size: tuple[float, float, float] = (1.0, 1.0, 1.0),
-    hybrid: bool = False,
+    axes: str | None = None,
+    hybrid: bool | None = None,
+    readout: Literal["x", "y", "z"] = "x",
+    recentre: bool = True,
 ) -> Acquisition:
     """Read k-space from a ``.npy`` file.
 
@@ -75,16 +79,25 @@ def read(
     path
         File with a complex array ``(coils, ky, kz)``, read as one slice, or ``(coils, x, y, z)``.
     mask
-        Sampling pattern file; by default a (y, z) position counts as sampled where any coil is not zero.
+        Sampling pattern file; by default a sample counts as measured where any coil is not zero.
     voxel_size
         Voxel edges in mm along (x, y, z); the format does not store them.
+    axes
+        Letters of the axes in the order of the file, c for coils and x, y, z; by default "cxyz" or "cyz" unless the
+        samples show another order.
     hybrid
-        Whether x of a four-axis array has been inverse transformed already.
+        Whether x has been inverse transformed already; by default found on the samples.
+    readout
+        Axis that was read out: "y" or "z" of 2D slices, which x counts; then masks are whole lines along it.
+    recentre
+        Find and undo FFT order and shifts by half the field of view.
 
     Raises
     ------
     FileFormatError
         If the array is not complex or has other axes.
+    DataError
+        If y or z is in the image domain.
     """
     offset, shape, fortran, dtype = header(path)
     if dtype.kind != "c":
@@ -93,32 +106,18 @@ def read(
         )
     if len(shape) not in (3, 4):
         raise FileFormatError(f"{path} has shape {shape}, expected (coils, ky, kz) or (coils, x, y, z).")
-    full = shape if len(shape) == 4 else (shape[0], 1, *shape[1:])
-    options: dict[str, Any] = {
-        "offset": offset,
-        "source_shape": shape,
-        "order": "F" if fortran else "C",
-        "source_dtype": dtype.str,
-        "axes": (0, 1, 2, 3) if len(shape) == 4 else (0, None, 1, 2),
-    }
-    kspace = MemmapArray(path, full, **options)
-    domains: tuple[Domain, Domain, Domain] = ("kspace", "kspace", "kspace")
-    if hybrid or len(shape) == 3:
-        domains = ("image", "kspace", "kspace")
-    pattern = np.zeros(full[2:], bool)
-    for x in range(full[1]):
-        pattern |= (kspace[:, x] != 0).any(axis=0)
-    if mask is not None:
-        from mrrecon.io.masks import read_fitting_mask
-
-        pattern = read_fitting_mask(mask, pattern)
-    return Acquisition(
-        kspace=kspace,
-        mask=pattern,
+    source = MemmapArray(path, (), offset, shape, "F" if fortran else "C", dtype.str)
+    return bare_acquisition(
+        source,
+        "cxyz" if len(shape) == 4 else "cyz",
+        FORMAT.name,
+        mask=mask,
         voxel_size=voxel_size,
-        domains=domains,
-        provenance=(Step("read", {"format": FORMAT.name, "path": str(path)}),),
+        axes=axes,
+        hybrid=hybrid,
+        readout=readout,
+        recentre=recentre,
     )
 
 
-FORMAT = Format("npy", "NumPy .npy", (".npy",), can_read, read, holds=("maps", "mask"))
+FORMAT = Format("npy", "NumPy .npy", (".npy",), can_read, read, holds=("part", "maps", "mask"))

@@ -151,16 +151,31 @@ def montage(
     return Path(path)
 
 
-def write(thing: Reconstruction, path: Path) -> Path:
-    """Write the middle axial, coronal and sagittal plane of a reconstruction.
+def write(thing: Reconstruction, path: Path, part: str = "magnitude") -> Path:
+    """Write the middle axial, coronal and sagittal plane of a reconstruction, or of another part of it.
+
+    Parameters
+    ----------
+    thing
+        The reconstruction.
+    path
+        File to write.
+    part
+        See :meth:`Reconstruction.part`; complex ones as magnitudes, those with a sign from black (the lowest negative)
+        to white.
 
     Raises
     ------
     OutputError
         If the file cannot be written.
     """
+    values = thing.part(part)
     title = f"{thing.solver}, R = {thing.acceleration:.1f}"
-    return montage({title: thing.magnitude}, path, voxel_size=thing.voxel_size, affine=thing.affine)
+    if part != "magnitude":
+        title = f"{part.replace('_', ' ')}\n{title}"
+    if not np.iscomplexobj(values) and values.min() < 0:
+        values = values + (np.float32(np.pi) if part == "phase" else np.abs(values).max())
+    return montage({title: values}, path, voxel_size=thing.voxel_size, affine=thing.affine)
 
 
-FORMAT = Format("png", "PNG picture", (".png",), write=write, holds=("reconstruction", "mask"))
+FORMAT = Format("png", "PNG picture", (".png",), write=write, holds=("reconstruction", "part", "mask"))

@@ -20,12 +20,13 @@ from mrrecon.io.centring import Center, centred
 from mrrecon.io.checks import array_bytes, reading, require_input, require_memory
 from mrrecon.priors.settings import value_problem
 
-__all__ = ["KINDS", "Format", "Kind", "detect", "formats", "read", "reader_options"]
+__all__ = ["KINDS", "Format", "Kind", "checked_options", "detect", "formats", "read", "reader_options"]
 
-Kind = Literal["acquisition", "reconstruction", "maps", "mask"]
+Kind = Literal["acquisition", "reconstruction", "part", "maps", "mask"]
 KINDS: dict[Kind, str] = {  # kind of thing that is written -> what messages call it
     "acquisition": "k-space",
-    "reconstruction": "an image",
+    "reconstruction": "an image with its record",
+    "part": "a single volume",
     "maps": "coil maps",
     "mask": "a mask",
 }
@@ -188,7 +189,7 @@ def read(path: str | os.PathLike[str], *, lazy: bool = False, format: str | None
         if format not in known:
             raise FileFormatError(f"There is no readable format {format!r}; choose one of {', '.join(known)}.")
         chosen = known[format]
-    given = _checked_options(chosen, path, options)
+    given = checked_options(chosen, path, options)
     assert chosen.read is not None
     own = {name: value for name, value in given.items() if name in _own_options(chosen)}
     with reading(path, chosen.title):
@@ -216,8 +217,14 @@ def _own_options(format: Format) -> dict[str, Any]:
     return {name: p.default for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
 
 
-def _checked_options(format: Format, path: Path, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as plain values, or an error that says which one is unknown or of the wrong kind."""
+def checked_options(format: Format, path: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of :func:`read` as plain values.
+
+    Raises
+    ------
+    FileFormatError
+        If the format does not take one, or it is of the wrong kind.
+    """
     known = reader_options(format)
     hints = {**EVERY_FORMAT, **get_type_hints(format.read)}
     given = {}
@@ -226,12 +233,19 @@ def _checked_options(format: Format, path: Path, options: Mapping[str, Any]) -> 
             close = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {close[0]!r}? They" if close else "they"
             raise FileFormatError(f"{format.title} files take no option {name!r}; {hint} take {', '.join(known)}.")
-        plain = value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+        plain = _plain(value)
         problem = value_problem(plain, hints[name])
         if problem:
             raise FileFormatError(f"The option {name!r} for reading {path} {problem}.")
         given[name] = plain
     return given
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of NumPy as those of Python, at any depth."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    return [_plain(one) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 def _recorded(acquisition: Acquisition, path: Path, format: Format, given: Mapping[str, Any]) -> Acquisition:

@@ -1,267 +1,383 @@
-"""Siemens twix (.dat), VB and VD/VE, Cartesian 2D and 3D, through the package twixtools (``io`` extra).
+"""Siemens twix (.dat), VB, VD/VE and XA, Cartesian 2D and 3D.
 
-The last measurement of the file is read. Lines go to their place relative to the centre line and partition;
-averages and segments are averaged; readout oversampling (twofold, always present) is removed; a noise
-adjustment scan in the file, its own measurement or part of the scan, gives the noise covariance. Directions
-follow the slice quaternion as twixtools interprets it; they were checked against its convention, not
-against a scanner.
+A translator, as siemens_to_ismrmrd is: the measurement data headers become ISMRMRD ones, the protocol becomes a
+:class:`~mrrecon.io.ismrmrd_header.Header`, and :mod:`mrrecon.io.readouts` sorts the readouts. What is particular:
+
+- the centre line and partition stand in every readout; where they do not (pulseq writes zero), they are found on
+  the data, and the matrix from the lines;
+- readout oversampling and fields of view are those of the protocol; readouts that were sampled while the gradient
+  ramps (echo-planar) are resampled;
+- lines of integrated reference scans fill the image; multiband references, prescan-normalise maps, navigators,
+  transmit monitoring and dummies are no part of it;
+- noise adjustment readouts of every measurement of the file give the noise covariance;
+- image axes run against Siemens' readout and phase-encoding directions (twixtools ``geometry.py``; the phantom in
+  ``twixtools/example_data/gre.dat`` stands upright this way).
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
-from collections.abc import Iterable
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from mrrecon.acquisition import Acquisition, Step
-from mrrecon.errors import FileFormatError, MissingDependencyError
-from mrrecon.io.checks import array_bytes, require_memory
-from mrrecon.io.ismrmrd_header import affine_of
+from mrrecon.acquisition import Acquisition
+from mrrecon.errors import FileFormatError
+from mrrecon.io.ismrmrd_header import Header, Limit
+from mrrecon.io.ismrmrd_header import flagged as has_flag
+from mrrecon.io.readouts import acquisition_of
 from mrrecon.io.registry import Format
-from mrrecon.operators.fourier import fft, ifft
+from mrrecon.io.regridding import noise_gain, positions, resampling_matrix
+from mrrecon.io.twix_file import (
+    Measurement,
+    Readouts,
+    find_measurements,
+    flagged,
+    read_buffers,
+    read_readouts,
+    read_samples,
+)
+from mrrecon.io.twix_heads import is_image, translated
+from mrrecon.io.twix_protocol import Protocol, parse_protocol
 
-__all__ = ["FORMAT", "can_read", "read"]
+__all__ = ["FORMAT", "TwixSource", "can_read", "read"]
 
-_ACQEND, _SYNCDATA = 1 << 0, 1 << 5
+# of the noise adjustment, by siemens_to_ismrmrd: duration of a readout, dwell time in the coil adjustment, and the
+# effective width of the receiver's filter over its nominal one
+_NOISE_READOUT_US, _COIL_ADJUSTMENT_DWELL_US, _NOISE_BANDWIDTH = 7680.0, 5.0, 0.79
+_STACKLEVEL = 4  # a function here <- read <- registry.read <- the caller
+_MOST_LINES = 65535
 
 
-def _measurements(path: Path) -> tuple[bool, list[tuple[int, int]]]:
-    """Whether the file is VD/VE, and offset and length of its measurements; empty if it is not twix."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(8 + 152 * 64)
-    first, second = (int.from_bytes(head[i : i + 4], "little") for i in (0, 4))
-    if first < 10000 and 0 < second <= 64 and len(head) == 8 + 152 * 64:
-        spans = []
-        for entry in range(second):
-            at = 8 + 152 * entry
-            offset = int.from_bytes(head[at + 8 : at + 16], "little")
-            length = int.from_bytes(head[at + 16 : at + 24], "little")
-            spans.append((offset, length or size - offset))
-        if all(len(head) <= offset < size and length > 0 for offset, length in spans):
-            return True, spans
-        return True, []
-    return False, [(0, size)] if path.suffix.lower() == ".dat" and 64 < first < size else []
+@dataclass(frozen=True, eq=False)
+class TwixSource:
+    """Samples of twix readouts, a :class:`mrrecon.io.ismrmrd_lines.Source`.
+
+    Parameters
+    ----------
+    path
+        The file.
+    readouts
+        Its readouts, also of several measurements.
+    """
+
+    path: Path
+    readouts: Readouts
+
+    def lines(self, rows: np.ndarray) -> np.ndarray:
+        """Samples of readouts of one size, ``(rows, coils, samples)``, ``complex64``."""
+        return read_samples(self.path, self.readouts, rows)
 
 
 def can_read(path: Path) -> bool:
     """Whether this looks like a twix file: a plausible table of measurements, or .dat with a VB header."""
-    return bool(_measurements(path)[1])
-
-
-def _check_blocks(path: Path) -> None:
-    """Walk through the blocks of all measurements, so that twixtools never loops or runs past the end.
-
-    Raises
-    ------
-    FileFormatError
-        If a block runs past the end of the file or has no length.
-    """
-    is_vd, spans = _measurements(path)
-    size = path.stat().st_size
-    fixed, flags_at, samples_at, channel = (192, 40, 48, 32) if is_vd else (128, 20, 28, 128)
-    with path.open("rb") as file:
-        for offset, length in spans:
-            file.seek(offset)
-            position = offset + int.from_bytes(file.read(4), "little")
-            end = offset + length
-            if end > size:
-                raise FileFormatError(f"{path} is truncated: a measurement ends at byte {end}, the file at {size}.")
-            while position + 128 < end:
-                file.seek(position)
-                head = file.read(fixed)
-                if len(head) < fixed:
-                    raise FileFormatError(f"{path} is truncated within a readout; copy it again.")
-                flags = int.from_bytes(head[flags_at : flags_at + 8], "little")
-                if flags & _ACQEND:
-                    break
-                samples = int.from_bytes(head[samples_at : samples_at + 2], "little")
-                channels = int.from_bytes(head[samples_at + 2 : samples_at + 4], "little")
-                step = channels * (channel + 8 * samples) + (fixed if is_vd else 0)
-                if flags & _SYNCDATA:
-                    step = int.from_bytes(head[:4], "little") % 2**25
-                if step < 128 or position + step > size:
-                    raise FileFormatError(f"{path} is truncated or damaged at byte {position}; copy it again.")
-                position += step
+    return bool(find_measurements(path))
 
 
 def read(
     path: Path,
     *,
-    repetition: int = 0,
-    contrast: int = 0,
-    phase: int = 0,
-    set: int = 0,
+    repetition: int | None = None,
+    contrast: int | None = None,
+    phase: int | None = None,
+    set: int | None = None,
+    average: int | None = None,
+    segment: int | None = None,
+    user: tuple[int, int] | None = None,
+    slice: int | list[int] | None = None,
+    orientation: int | None = None,
+    slab: int | None = None,
+    measurement: int | None = None,
     remove_oversampling: bool = True,
+    regrid: bool = True,
+    recentre: bool = True,
+    wrapped: str = "",
+    center_lines: tuple[int, int] | None = None,
+    voxel_size: tuple[float, float, float] | None = None,
+    noise: bool = True,
+    phase_correction: bool = True,
+    reference_maps: bool = True,
 ) -> Acquisition:
-    """Read the last measurement of a twix file.
+    """Read one measurement of a twix file.
 
     Parameters
     ----------
     path
         The ``.dat`` file.
-    repetition, contrast, phase, set
-        Which one to read where the scan holds several.
+    repetition, contrast, phase, set, average, segment, user, slice, orientation, slab
+        Which to read where the scan holds several, see :func:`mrrecon.io.readouts.acquisition_of`.
+    measurement
+        Which measurement of the file, from 0; the last one with an image by default, with a note.
     remove_oversampling
-        Crop the readout to half in the image domain.
+        Crop the readout to the field of view of the protocol.
+    regrid
+        Resample readouts that were sampled while the gradient ramps.
+    center_lines
+        Line and partition at the centre of k-space, by the file's counters, instead of what its readouts state.
+    recentre, wrapped, voxel_size, noise, phase_correction, reference_maps
+        See :func:`mrrecon.io.readouts.acquisition_of`.
 
     Raises
     ------
-    MissingDependencyError
-        If twixtools is not installed.
     FileFormatError
-        If the file is damaged, has no imaging data, or lacks what an option asks for.
+        If the file is damaged, has no image, its slices are excited together, or it lacks what an option asks for.
     """
-    try:
-        import twixtools
-    except ImportError as error:
-        raise MissingDependencyError("Reading Siemens twix needs twixtools: pip install 'mrrecon[io]'.") from error
-    _check_blocks(path)
-    with contextlib.redirect_stdout(io.StringIO()):  # twixtools prints
-        scans = twixtools.read_twix(str(path), parse_pmu=False, parse_geometry=False, verbose=False)
-    scans = [scan for scan in scans if isinstance(scan, dict)]
-    if not scans:
-        raise FileFormatError(f"{path} holds no measurement; the export from the scanner failed.")
-    blocks = [b for b in scans[-1]["mdb"] if b.is_image_scan()]
-    chosen = {"Rep": repetition, "Eco": contrast, "Phs": phase, "Set": set}
-    for counter, index in chosen.items():
-        there = sorted({int(getattr(b.mdh.Counter, counter)) for b in blocks})
-        if blocks and index not in there:
-            raise FileFormatError(f"{path} has no index {index} of the counter {counter}; it has {there[:20]}.")
-        blocks = [b for b in blocks if getattr(b.mdh.Counter, counter) == index]
-    if not blocks:
-        raise FileFormatError(f"{path} has no imaging readouts in its last measurement; export the imaging scan.")
-    shape_of = {(int(b.mdh.UsedChannels), int(b.mdh.SamplesInScan), int(b.mdh.CenterCol)) for b in blocks}
-    if len(shape_of) > 1:
-        raise FileFormatError(f"{path}: the readouts differ in (coils, samples, centre): {sorted(shape_of)[:4]}.")
-    settings = {"format": FORMAT.name, "path": str(path), **chosen}
-    noise = [b for scan in scans for b in scan["mdb"] if b.is_flag_set("NOISEADJSCAN")]
-    return _sort(blocks, _noise(noise, next(iter(shape_of))[0]), _yaps(scans[-1]), remove_oversampling, settings)
+    found = find_measurements(path)
+    tables = [read_readouts(m) for m in found]
+    index = _chosen(found, tables, measurement, path)
+    protocol = parse_protocol(read_buffers(found[index]), found[index].name)
+    readouts, heads = _joined(found, tables, index, protocol)
+    source = TwixSource(path, readouts)
+    image = is_image(heads)
+    _require_image(readouts.heads[image], protocol, path)
+    keeps_raster = flagged(readouts.heads, "keeps_raster")
+    resampling = None
+    if regrid and protocol.regridding > 1 and not keeps_raster[image].all():
+        resampling = _resampling(readouts.heads[image], protocol, path)
+        heads["center_sample"] = len(resampling) // 2 - flagged(readouts.heads, "reversed")
+        heads["encoding_space_ref"][keeps_raster] = 1  # a reference scan with a raster of its own
+    header = _header(source, heads, image, protocol, resampling, center_lines)
+    return acquisition_of(
+        source,
+        header,
+        heads,
+        format=FORMAT.name,
+        repetition=repetition,
+        contrast=contrast,
+        phase=phase,
+        set=set,
+        average=average,
+        segment=segment,
+        user=user,
+        slice=slice,
+        orientation=orientation,
+        slab=slab,
+        remove_oversampling=remove_oversampling,
+        recentre=recentre,
+        wrapped=wrapped,
+        voxel_size=voxel_size,
+        noise=noise,
+        phase_correction=phase_correction,
+        reference_maps=reference_maps,
+    )
 
 
-def _yaps(scan: dict) -> dict:
-    found = scan.get("hdr", {}).get("MeasYaps", {})
-    return found if isinstance(found, dict) else {}
+def _chosen(found: list[Measurement], tables: list[Readouts], asked: int | None, path: Path) -> int:
+    """Index of the measurement to read, with a note where there are several."""
+    with_image = [i for i, t in enumerate(tables) if is_image(translated(t.heads)).any()]
+    if asked is not None and not 0 <= asked < len(found):
+        raise FileFormatError(f"{path} has no measurement {asked}; it has {len(found)}, from 0.")
+    if not with_image or (asked is not None and asked not in with_image):
+        which = "" if asked is None else f" in measurement {asked}"
+        raise FileFormatError(f"{path} has no imaging readouts{which}; export the imaging scan.")
+    index = with_image[-1] if asked is None else asked
+    if len(found) > 1 and asked is None:
+        names = ", ".join(f"{i} {m.name}".strip() for i, m in enumerate(found))
+        warnings.warn(
+            f"{path} holds {len(found)} measurements ({names}); read measurement={index} (choose with this option).",
+            stacklevel=_STACKLEVEL,
+        )
+    return index
 
 
-def _number(value: Any, default: float) -> float:
-    return float(value) if isinstance(value, (int, float)) and np.isfinite(value) and value > 0 else default
+def _joined(
+    found: list[Measurement], tables: list[Readouts], index: int, protocol: Protocol
+) -> tuple[Readouts, np.ndarray]:
+    """The readouts of one measurement after the noise adjustment readouts of the others, and their ISMRMRD heads."""
+    raw, offsets, heads = [], [], []
+    for number, (measurement, table) in enumerate(zip(found, tables, strict=True)):
+        own = number == index
+        noise = flagged(table.heads, "noise")
+        keep = np.ones(len(noise), bool) if own else noise
+        own_heads = translated(table.heads[keep])
+        samples = np.maximum(own_heads["number_of_samples"], 1)
+        noise_dwell = np.full(len(samples), _COIL_ADJUSTMENT_DWELL_US)
+        if "adjcoilsens" not in measurement.name.lower():
+            noise_dwell = np.floor(10 * _NOISE_READOUT_US / samples) / 10  # in steps of the receiver's clock
+        if protocol.dwell_time > 0:
+            own_heads["sample_time_us"] = np.where(noise[keep], noise_dwell, protocol.dwell_time)
+        raw.append(table.heads[keep])
+        offsets.append(table.offsets[keep])
+        heads.append(own_heads)
+    order = [i for i in range(len(found)) if i != index] + [index]
+    joined = (np.concatenate([part[i] for i in order]) for part in (raw, offsets, heads))
+    raw_heads, all_offsets, all_heads = joined
+    return Readouts(raw_heads, all_offsets, tables[index].gap), all_heads
 
 
-def _noise(blocks: Iterable[Any], coils: int) -> np.ndarray | None:
-    """Covariance of the noise adjustment readouts, taken as of the scan's own bandwidth."""
-    parts = [np.asarray(b.data) for b in blocks if int(b.mdh.UsedChannels) == coils]
-    if not parts or sum(p.shape[1] for p in parts) < coils:
-        return None
-    samples = np.concatenate(parts, axis=1).astype(np.complex128)
-    covariance = samples @ samples.conj().T / samples.shape[1]
-    return covariance if np.isfinite(covariance).all() and np.linalg.eigvalsh(covariance).min() > 0 else None
+def _require_image(mdh: np.ndarray, protocol: Protocol, path: Path) -> None:
+    """Refuse what is no image, or no image that lines alone can give."""
+    places = np.unique(np.stack([mdh["counters"]["Lin"], mdh["counters"]["Par"]], axis=1), axis=0)
+    if protocol.vector_size > 1:
+        raise FileFormatError(
+            f"{path} is spectroscopy (spectra of {protocol.vector_size} points), not an image; mrrecon reconstructs "
+            "images only."
+        )
+    if len(places) < 2:
+        raise FileFormatError(
+            f"{path} is not an image: each repetition is one readout of {int(mdh['samples'][0])} samples and nothing "
+            "is phase-encoded, as in spectroscopy or calibration scans."
+        )
+    if protocol.multiband > 1:
+        raise FileFormatError(
+            f"{path} excites {protocol.multiband} slices together (multiband); their images lie on top of each other, "
+            "and mrrecon cannot separate them."
+        )
+    if flagged(mdh, "blade").any():
+        raise FileFormatError(f"{path} has a propeller trajectory; only Cartesian scans can be read.")
+    swapped = flagged(mdh, "swapped")
+    if swapped.any() and not swapped.all():
+        raise FileFormatError(f"{path} has readouts along two directions; only one can be read.")
 
 
-def _sort(
-    blocks: list[Any], covariance: np.ndarray | None, yaps: dict, remove_oversampling: bool, settings: dict
-) -> Acquisition:
-    head = blocks[0].mdh
-    coils, samples, center = int(head.UsedChannels), int(head.SamplesInScan), int(head.CenterCol)
-    counters = np.array([[b.mdh.Counter.Lin, b.mdh.Counter.Par, b.mdh.Counter.Sli] for b in blocks], np.int64)
-    space = yaps.get("sKSpace", {}) if isinstance(yaps.get("sKSpace"), dict) else {}
-    volumetric = bool(counters[:, 1].any())
-    readout = 2 * max(center, samples - center)
-    y, n_y = _place(counters[:, 0], int(head.CenterLin), _number(space.get("lPhaseEncodingLines"), 0))
-    z, n_z = _place(counters[:, 1], int(head.CenterPar), _number(space.get("lPartitions"), 0))
-    slices, sli = np.unique(counters[:, 2], return_inverse=True)
-    if volumetric and len(slices) > 1:
-        raise FileFormatError(f"{settings['path']} has {len(slices)} slabs of a 3D scan; only one slab can be read.")
-    leading = (n_y, n_z) if volumetric else (len(slices), n_y)
-    at = np.stack([y, z] if volumetric else [sli, y], axis=1)
-    require_memory(2 * array_bytes((*leading, coils, readout)), f"The k-space of {settings['path']}")
-    grid = np.zeros((*leading, coils, readout), np.complex64)
-    counts = np.zeros(leading, np.int32)
-    start = readout // 2 - center
-    for block, (a, b) in zip(blocks, at, strict=True):
-        line = np.asarray(block.data)
-        grid[a, b, :, start : start + samples] += line[:, ::-1] if block.is_flag_set("REFLECT") else line
-        counts[a, b] += 1
-    grid /= np.maximum(counts, 1)[:, :, None, None]
-    kept = readout // 2 if remove_oversampling and readout % 2 == 0 else readout
-    partial = samples < readout
-    position = (np.arange(kept) - kept // 2) * (readout // kept) + readout // 2
-    sampled = (position >= start) & (position < start + samples)
-    image = ifft(grid, axes=(3,))[..., readout // 2 - kept // 2 :][..., :kept]
-    lines = image if volumetric and not partial else fft(np.ascontiguousarray(image), axes=(3,)) * sampled
-    mask: np.ndarray = counts > 0
-    if volumetric:
-        kspace = lines.transpose(2, 3, 0, 1)
-        mask = sampled[:, None, None] & mask if partial else mask
+def _resampling(mdh: np.ndarray, protocol: Protocol, path: Path) -> np.ndarray:
+    """Matrix that takes ramp samples to equal steps.
+
+    Raises
+    ------
+    FileFormatError
+        If the protocol names ramp sampling of an unknown kind, or of another kind for reversed readouts.
+    """
+    if protocol.ramps is None:
+        raise FileFormatError(
+            f"{path} was sampled on the gradient's ramps in a way that is not known here (alRegridMode = "
+            f"{protocol.regridding}); read with regrid=False to take the samples as equidistant."
+        )
+    n = int(np.bincount(mdh["samples"]).argmax())
+    at = positions(protocol.ramps, n)
+    if flagged(mdh, "reversed").any() and abs(at + at[::-1]).max() > 0.1:
+        raise FileFormatError(
+            f"{path} was sampled on the gradient's ramps unevenly about their middle, with reversed readouts; read "
+            "with regrid=False to take the samples as equidistant."
+        )
+    return resampling_matrix(protocol.ramps, n, n // 2)
+
+
+def _header(
+    source: TwixSource,
+    heads: np.ndarray,
+    image: np.ndarray,
+    protocol: Protocol,
+    resampling: np.ndarray | None,
+    center_lines: tuple[int, int] | None,
+) -> Header:
+    """The header of the scan; moves the line counters of `heads` to a common centre."""
+    counters, centres = source.readouts.heads["counters"], source.readouts.heads[image]
+    volumetric = bool(np.ptp(counters["Par"][image]) or (protocol.is_3d and centres["center_partition"].any()))
+    notes: list[str] = []
+    given = center_lines or (None, None)
+    n_y = _number_lines(source, heads, image, 1, protocol.lines, given[0], notes)
+    n_z = _number_lines(source, heads, image, 2, protocol.partitions, given[1], notes) if volumetric else 1
+    columns = _columns(heads[image])
+    oversampling = protocol.readout_oversampling
+    if oversampling is None:
+        oversampling = columns / protocol.base if 1 <= columns / max(protocol.base, 1) <= 8 else 2.0
+        if protocol.base == 0:
+            notes.append("no readout oversampling; taken as twofold (remove_oversampling=false keeps all columns)")
+    elif protocol.base and round(protocol.base * oversampling) != columns:
+        notes.append(
+            f"{protocol.base} columns, oversampled {oversampling:g} times, where the readouts have {columns}; the "
+            "voxel size follows from the readouts and the stated field of view"
+        )
+    known = all(length > 0 for length in protocol.fov)
+    read, phase, through = protocol.fov if known else (columns / oversampling, float(n_y), float(n_z))
+    if known and volumetric:
+        through *= protocol.slice_oversampling
+    phase *= protocol.phase_oversampling if known else 1
+    if notes:
+        warnings.warn(f"{source.path}: the protocol states {'; '.join(notes)}.", stacklevel=_STACKLEVEL)
+    gain = 1.0 if resampling is None else noise_gain(resampling, round(columns / oversampling))
+    return Header(
+        encoded_matrix=(columns, n_y, n_z),
+        encoded_fov=(read * oversampling, phase, through),
+        recon_matrix=(round(columns / oversampling), n_y, n_z),
+        recon_fov=(read, phase, through),
+        limits={
+            "kspace_encoding_step_1": Limit(0, n_y - 1, n_y // 2),
+            "kspace_encoding_step_2": Limit(0, n_z - 1, n_z // 2),
+        },
+        trajectory=protocol.trajectory,
+        relative_noise_bandwidth=_NOISE_BANDWIDTH / gain,
+        protocol=protocol.name,
+        calibration_mode=protocol.calibration,
+        fov_known=known,
+        resampling=resampling,
+    )
+
+
+def _number_lines(
+    source: TwixSource,
+    heads: np.ndarray,
+    image: np.ndarray,
+    step: int,
+    stated: int,
+    given: int | None,
+    notes: list[str],
+) -> int:
+    """Count lines (step 1) or partitions (2) of the matrix; moves their counter in `heads` to a centre at n // 2."""
+    counter, name, word = (("Lin", "center_line", "line"), ("Par", "center_partition", "partition"))[step - 1]
+    mdh = source.readouts.heads
+    index, center = mdh["counters"][counter].astype(np.int64), mdh[name].astype(np.int64)
+    if given is not None:
+        center = np.full_like(center, given)
+    if given is not None or center[image].any():
+        n = _matrix((index - center)[image], stated)
+        if stated not in (0, n):
+            notes.append(f"{stated} {word}s, which the readouts do not fit; the matrix has {n}")
     else:
-        if not (mask == mask[:1]).all():
-            raise FileFormatError(f"{settings['path']}: the slices are sampled differently; they cannot share a mask.")
-        kspace = lines.transpose(2, 0, 3, 1)
-        mask = sampled[:, None] & mask[0]
-    averages = float(len(blocks) / np.count_nonzero(counts))
-    voxel, affine = _geometry(blocks, sli, yaps, volumetric, (readout, n_y, n_z), kspace.shape[1:])
-    return Acquisition(
-        kspace=np.ascontiguousarray(kspace),
-        mask=mask,
-        noise_covariance=None if covariance is None else covariance / averages,
-        voxel_size=voxel,
-        affine=affine,
-        domains=("kspace" if volumetric and partial else "image", "kspace", "kspace"),
-        provenance=(Step("read", {**settings, "averages": averages, "readout_cropped_from": readout}),),
-    )
+        found, n = _found_centre(source, image, counter, stated)
+        center = np.full_like(center, found)
+        notes.append(f"no centre {word}; it is taken as {found} of {n}, from the data (center_lines says another)")
+    heads["idx"][f"kspace_encode_step_{step}"] = np.clip(index - center + n // 2, 0, _MOST_LINES)
+    return n
 
 
-def _place(index: np.ndarray, center: int, stated: float) -> tuple[np.ndarray, int]:
-    """Positions with the centre at n // 2, in the stated matrix or, if the lines do not fit, a larger one."""
-    span = index - center
-    n = int(stated) if int(stated) > 1 else 1
-    if span.min() < -(n // 2) or span.max() >= n - n // 2:
-        n = 2 * max(int(-span.min()), int(span.max()) + 1)
-    return span + n // 2, n
+def _matrix(distance: np.ndarray, stated: int) -> int:
+    """Count lines, from distances to the centre: those stated if all fit, else the fewest that hold them."""
+    low, high = int(distance.min()), int(distance.max())
+    if stated > 1 and low >= -(stated // 2) and high < stated - stated // 2:
+        return stated
+    return max(-2 * low, 2 * high + 1)
 
 
-def _geometry(
-    blocks: list[Any],
-    sli: np.ndarray,
-    yaps: dict,
-    volumetric: bool,
-    matrix: tuple[int, ...],
-    shape: tuple[int, ...],
-) -> tuple[tuple[float, float, float], np.ndarray | None]:
-    """Voxel size and affine from the protocol and the slice data of the readouts."""
-    from twixtools.geometry import quat_to_rotmat
+def _found_centre(source: TwixSource, image: np.ndarray, counter: str, stated: int) -> tuple[int, int]:
+    """Central line or partition and size of the matrix where no readout states it.
 
-    try:
-        piece = yaps["sSliceArray"]["asSlice"][0]
-        lengths = [_number(piece.get(n), 0.0) for n in ("dReadoutFOV", "dPhaseFOV", "dThickness")]
-    except (KeyError, IndexError, TypeError, AttributeError):
-        lengths = [0.0, 0.0, 0.0]
-    readout, n_y, n_z = matrix
-    along = (
-        2 * lengths[0] / readout or 1.0,
-        lengths[1] / n_y or 1.0,
-        lengths[2] / (n_z if volumetric else 1) or 1.0,
-    )
-    first = blocks[0].mdh.SliceData
-    rotation = quat_to_rotmat(*(float(v) for v in first.Quaternion))
-    phase, read, normal = -rotation[:, 0], -rotation[:, 1], rotation[:, 2]
-    centres = np.array([[getattr(b.mdh.SliceData.SlicePos, a) for a in ("Sag", "Cor", "Tra")] for b in blocks])
-    if volumetric:
-        voxel = (along[0], along[1], along[2])
-        return voxel, affine_of(centres[0], (read, phase, normal), voxel, (shape[0], shape[1], shape[2]))
-    per_slice = np.array([centres[np.argmax(sli == s)] for s in range(shape[0])])
-    spacing = along[2]
-    if len(per_slice) > 1 and np.linalg.norm(per_slice[-1] - per_slice[0]) > 1e-3:
-        step = (per_slice[-1] - per_slice[0]) / (len(per_slice) - 1)
-        spacing, normal = float(np.linalg.norm(step)), step / np.linalg.norm(step)
-    voxel = (spacing, along[0], along[1])
-    return voxel, affine_of(
-        per_slice[len(per_slice) // 2], (normal, read, phase), voxel, (shape[0], shape[1], shape[2])
-    )
+    The middle of the lines that there are, or of the stated matrix, whichever is nearer to the line of most energy;
+    that line itself if neither is near.
+    """
+    mdh = source.readouts.heads
+    rows = np.flatnonzero(image)
+    counters = mdh["counters"][rows]
+    for other in ("Sli", "Eco", "Phs", "Rep", "Set", "Ave"):
+        counters, rows = counters[counters[other] == counters[other][0]], rows[counters[other] == counters[other][0]]
+    across = counters["Par" if counter == "Lin" else "Lin"].astype(np.int64)
+    middle = abs(across - (across.min() + across.max()) // 2)
+    near = middle <= max(4, middle.min())
+    rows, lines = rows[near], counters[counter][near].astype(np.int64)
+    energy = np.zeros(int(mdh["counters"][counter][image].max()) + 1)
+    for begin in range(0, len(rows), 64):
+        part = slice(begin, begin + 64)
+        batch = [source.lines(rows[part][[i]]) for i in range(len(rows[part]))]
+        np.add.at(energy, lines[part], [float((np.abs(b) ** 2).sum()) for b in batch])
+    peak, n = int(energy.argmax()), len(energy)
+    sizes = [stated, n] if stated >= n else [n]
+    best = min(sizes, key=lambda size: abs(size // 2 - peak))
+    if abs(best // 2 - peak) <= max(2, best // 12):
+        return best // 2, best
+    return peak, _matrix(np.arange(n) - peak, stated)
+
+
+def _columns(heads: np.ndarray) -> int:
+    """Encoded columns: twice the longer side of the echo, which is sampled to its end."""
+    forward = heads[~has_flag(heads, "reverse")]
+    head = (forward if len(forward) else heads)[0]
+    samples, before, after = (int(head[n]) for n in ("number_of_samples", "discard_pre", "discard_post"))
+    center, used = int(head["center_sample"]) - before, samples - before - after
+    if center <= 0 or center == used // 2:
+        return max(used, 1)
+    return 2 * max(center, used - center)
 
 
 FORMAT = Format("twix", "Siemens twix", (".dat",), can_read, read)

@@ -15,7 +15,7 @@ from mrrecon.solvers.problem import Problem
 
 __all__ = ["conjugate_gradients", "data_step", "sense_start"]
 
-START_STEPS, START_RIDGE = 8, 0.35  # of the CG-SENSE image that a cold start begins with; ridge as in CGSense
+START_STEPS, START_RIDGE = 8, 0.35  # of the CG-SENSE image that a cold start begins with; half the ridge of CGSense
 
 
 def conjugate_gradients(problem: Problem, ridge: float, b: Any, x: Any, warm: bool = True) -> Iterator[Iteration]:
@@ -44,7 +44,7 @@ def conjugate_gradients(problem: Problem, ridge: float, b: Any, x: Any, warm: bo
         r -= problem.encoding.normal(x) + np.float32(ridge) * x
     p, q = r.copy(), r * 0
     energy = real_dot(r, r)
-    while energy > 0:
+    while energy != 0:  # what is not a number goes in, and is told
         _, curvature = problem.encoding.normal_energy(p, out=q, ridge=ridge)
         if curvature <= 0:  # solved: nothing but rounding is left
             return
@@ -73,6 +73,11 @@ def data_step(problem: Problem, target: Any, weight: float, steps: int, x: Any =
     x
         First iterate, overwritten; by default a copy of `target`.
 
+    Raises
+    ------
+    FloatingPointError
+        If numbers overflow.
+
     References
     ----------
     Chung, Lee, Ye, Decomposed Diffusion Sampler, 2024, section on proximal data consistency (there with
@@ -82,13 +87,13 @@ def data_step(problem: Problem, target: Any, weight: float, steps: int, x: Any =
     b = problem.backprojection + np.float32(weight) * target
     for _, step in zip(range(steps), conjugate_gradients(problem, weight, b, x), strict=False):
         if not math.isfinite(step.residual):
-            break
+            raise FloatingPointError("numbers that are not finite in a data step")
     return x
 
 
 def sense_start(problem: Problem, image: Any) -> Any:
-    """Do a few iterations of CG-SENSE in place, from an image of zeros."""
-    ridge = START_RIDGE * problem.noise / problem.power**0.5 * problem.lipschitz
+    """Do a few iterations of CG-SENSE in place, from an image of zeros; without ridge where the noise is unknown."""
+    ridge = START_RIDGE * (problem.known_noise or 0.0) / problem.power**0.5 * problem.lipschitz
     iterations = conjugate_gradients(problem, ridge, problem.backprojection, image, warm=False)
     for _ in islice(iterations, START_STEPS):
         pass

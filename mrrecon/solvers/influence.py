@@ -18,7 +18,8 @@ def prior_influence(problem: Problem, image: Any) -> Any:
     """The part of an image that the data do not determine: ``x - (A^H A + mu)^-1 A^H A x``.
 
     What is left of the image when it is measured without noise as it was and then reconstructed without any prior but
-    the Wiener strength ``mu`` (noise over signal power). Anatomy seen in this map has come from the prior.
+    the Wiener strength ``mu`` (noise over signal power; zero where the noise is unknown). Anatomy seen in this map has
+    come from the prior.
 
     Parameters
     ----------
@@ -32,7 +33,7 @@ def prior_influence(problem: Problem, image: Any) -> Any:
     difference
         Complex, of the shape of the image.
     """
-    ridge = problem.lipschitz * problem.noise**2 / problem.power
+    ridge = problem.lipschitz * (problem.known_noise or 0.0) ** 2 / problem.power
     b = problem.encoding.normal(image)
     determined = np.float32(1 / (1 + ridge / problem.lipschitz)) * b
     for _ in zip(range(STEPS), conjugate_gradients(problem, ridge, b, determined), strict=False):

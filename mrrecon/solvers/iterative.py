@@ -13,8 +13,11 @@ from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from mrrecon.errors import MRReconError, SolverError
+from mrrecon.operators.linalg import real_dot
 from mrrecon.solvers.base import Callback, Solver, Status
-from mrrecon.solvers.checkpoint import Checkpoint, Saved
+from mrrecon.solvers.checkpoint import Checkpoint, Saved, digest, fingerprint
+from mrrecon.solvers.intensity import restored
 from mrrecon.solvers.problem import Problem, pose
 
 if TYPE_CHECKING:
@@ -29,6 +32,8 @@ __all__ = ["FINISHED", "Iteration", "IterativeSolver", "Outcome", "Start", "iter
 
 FINISHED = ("converged", "max_iter")  # why a run stopped that there is nothing to go on with
 
+LARGEST = 1e3  # root mean square of an image, relative to that of the signal, beyond which it is none
+
 
 @dataclass(frozen=True)
 class IterativeSolver(Solver):
@@ -42,6 +47,10 @@ class IterativeSolver(Solver):
         Most iterations to do.
     tolerance
         Residual to stop at; 0 for never.
+    true_intensity
+        Whether to put back, at the end, what the regularisation took of the lowest spatial frequencies, and with them
+        of the mean intensity of tissue; see :func:`~mrrecon.solvers.intensity.restored`. Without it, the result is
+        the minimiser itself.
     time_budget
         Seconds after which the result must be there, about: what there is by then.
 
@@ -54,6 +63,7 @@ class IterativeSolver(Solver):
     lam: float | None = None
     max_iter: int = 100
     tolerance: float = 1e-3
+    true_intensity: bool = field(default=True, kw_only=True)
     time_budget: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -95,6 +105,15 @@ class IterativeSolver(Solver):
         return False
 
     @property
+    def restores_intensity(self) -> bool:
+        """Whether the result is :func:`~mrrecon.solvers.intensity.restored`."""
+        return self.true_intensity
+
+    def identity(self) -> dict[str, str]:
+        """What tells runs of the solver on the same data from each other, by name; they may go on in another time."""
+        return {"solver or setting": digest([self.name, {**self.settings(), "time_budget": None}])}
+
+    @property
     def total(self) -> int:
         """Most iterations that :meth:`iterations` is asked for."""
         return self.max_iter
@@ -116,58 +135,80 @@ class IterativeSolver(Solver):
         callback
             Called after each iteration; the class says what its residual is.
         initial
-            Volume ``(x, y, z)``, or a reconstruction, to start from (warm start).
+            Volume ``(x, y, z)``, or a reconstruction, to start from (warm start), in the scale of the data.
         checkpoint
             File that keeps, once a minute and when it is stopped, how far the run is; if it is there, the run goes on
-            from it. It is removed at the end, unless `keep_checkpoint`. Variational reconstruction with the proximal or the gradient optimiser
-            goes on exactly, samplers with the sample that was being drawn, other methods as from a warm start.
+            from it. It is removed at the end, unless `keep_checkpoint`. Variational reconstruction with the proximal
+            or the gradient optimiser goes on exactly, samplers with the sample that was being drawn, other methods as
+            from a warm start.
         keep_checkpoint
             Leave the checkpoint where it is, for the caller to remove when the result is safe.
 
         Raises
         ------
-        DataError
-            If the checkpoint is of another scan or of other settings.
+        DataError, ShapeError
+            If the checkpoint is of other data, of another prior or of other settings; if `initial` is of another shape
+            than the volume, or has NaN or Inf.
         FileFormatError
-            If it cannot be read.
+            If the checkpoint cannot be read.
+        SolverError
+            If the method goes wrong while it runs: its prior fails, or its image is not finite or grows beyond all
+            bounds. What was good before is the error's `partial`.
         """
         from mrrecon.reconstruction import Reconstruction
 
         began = time.perf_counter()
-        problem = pose(acquisition, self.name)
-        lam = self.default_strength(problem) if self.lam is None else self.lam
-        keeper = None
+        scan = acquisition.load()
+        problem = pose(scan, self.name)
+        start, keeper, saved = Start(problem.start(initial), initial is not None, began=began), None, None
         if checkpoint is not None:
-            settings = {name: value for name, value in self.settings().items() if name != "time_budget"}
-            keeper = Checkpoint(checkpoint, problem.fingerprint(self.name, settings), keep_checkpoint)
-        saved = None if keeper is None else keeper.load()
-        if saved is None:
-            start = Start(problem.start(initial), initial is not None)
-        else:
-            start = Start(problem.on_device(saved.image), True, saved.done, saved.carried)
+            warm = None if initial is None else start.image
+            keeper = Checkpoint(checkpoint, {**self.identity(), **fingerprint(scan, warm)}, keep_checkpoint)
+            saved = keeper.load()
+        del scan  # what was read for this is not needed any more
+        if saved is not None:
+            start = Start(problem.on_device(saved.image), True, saved.done, saved.carried, began)
+        lam = self.default_strength(problem) if self.lam is None else self.lam
         steps = self.iterations(problem, lam, start)
+
+        def finished(image: Any) -> Any:
+            return restored(problem, image) if self.restores_intensity else image
+
+        def to_volume(image: Any) -> np.ndarray:
+            return problem.volume(finished(image))
+
         until = None if self.time_budget is None or self.paces_itself else began + self.time_budget
-        end = iterate(
-            steps, start.image, self.total, self.tolerance, callback, problem.volume, keeper, saved, until=until
-        )
+        end = iterate(steps, start.image, self.total, self.tolerance, callback, to_volume, keeper, saved, until=until)
+        image = finished(end.image)
         settings = {
             **self.settings(),
             "lam": lam,
-            "noise": problem.noise,
+            "noise": problem.known_noise,
             "warm_start": initial is not None,
             "stopped": end.stopped,
         }
-        return Reconstruction.from_solver(
-            acquisition,
-            problem.volume(end.image),
-            self.name,
-            settings,
-            scale=problem.scale,
-            extras=end.extras,
-            history=end.history,
-            metrics={"chi_squared": problem.chi_squared(end.image)},
-            seconds=time.perf_counter() - began,
-        )
+
+        def result() -> Reconstruction:
+            return Reconstruction.from_solver(
+                acquisition,
+                problem.volume(image),
+                self.name,
+                settings,
+                scale=problem.scale,
+                extras=end.extras,
+                history=end.history,
+                metrics={"chi_squared": problem.chi_squared(image)} if problem.known_noise is not None else {},
+                seconds=time.perf_counter() - began,
+            )
+
+        wrong = _what_is_wrong(problem, end.image)
+        if end.failure is not None:
+            raise SolverError(
+                f"{self.name} failed: {end.stopped}.", result() if end.history and not wrong else None
+            ) from end.failure
+        if wrong:
+            raise SolverError(f"{self.name} failed: after iteration {len(end.history)} its image {wrong}.")
+        return result()
 
 
 @dataclass(frozen=True)
@@ -184,12 +225,15 @@ class Start:
         Number of iterations of an earlier run that it comes from.
     carried
         What :attr:`Iteration.carry` gave then, NumPy.
+    began
+        Reading of :func:`time.perf_counter` when the solver was called, which a time budget counts from.
     """
 
     image: Any
     warm: bool = False
     done: int = 0
     carried: Mapping[str, np.ndarray] = field(default_factory=dict)
+    began: float = field(default_factory=time.perf_counter)
 
 
 @dataclass(frozen=True)
@@ -222,12 +266,16 @@ class Iteration:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Where the loop ended: the last good iterate with its extras, one record an iteration, and why it stopped."""
+    """Where the loop ended: the last good iterate with its extras, one record an iteration, and why it stopped.
+
+    `failure` is what the method went wrong with, if it did.
+    """
 
     image: Any
     history: list[dict[str, float]]
     stopped: str
     extras: Mapping[str, np.ndarray] = field(default_factory=dict)
+    failure: Exception | None = None
 
 
 def iterate(
@@ -244,8 +292,9 @@ def iterate(
     """Run a method to its end: count, watch for convergence, report, and keep the best if it goes wrong.
 
     A method that meets numbers that are not finite yields a residual that is not finite, with the last good
-    iterate. Ctrl-C lets the iteration finish and then stops, which in the last one is no stop; a second one interrupts
-    at once.
+    iterate. That ends it as a failure, and so does an error that it raises; only data or settings that it refuses
+    in its first iteration are raised as they are. Ctrl-C lets the iteration finish and then stops, which in the last
+    one is no stop; a second one interrupts at once.
 
     Parameters
     ----------
@@ -270,17 +319,26 @@ def iterate(
         to be as long as the last.
     """
     done, history = (0, []) if saved is None else (saved.done, [dict(entry) for entry in saved.history])
-    image, stopped = start, "max_iter"
+    image, stopped, failure = start, "max_iter", None
     extras: Callable[[], Mapping[str, np.ndarray]] = dict
     now = time.perf_counter()
     began = now - (history[-1]["seconds"] if history else 0.0)
     with _ctrl_c() as pressed:
         try:
-            for number, step in zip(range(done + 1, total + 1), iterations, strict=False):
-                image, extras = step.image, step.extras
-                if not math.isfinite(step.residual):
-                    stopped = f"numbers that are not finite in iteration {number}: kept the one before"
+            steps = iter(iterations)
+            for number in range(done + 1, total + 1):
+                try:
+                    step = next(steps, None)
+                    if step is not None and not math.isfinite(step.residual):
+                        raise FloatingPointError("numbers that are not finite")
+                except Exception as error:
+                    if number == done + 1 and _is_refusal(error):
+                        raise
+                    stopped, failure = f"{_spell(error)} in iteration {number}", error
                     break
+                if step is None:
+                    break
+                image, extras = step.image, step.extras
                 last, now = now, time.perf_counter()
                 elapsed = now - began
                 history.append({"iteration": number, "residual": step.residual, "seconds": elapsed, **step.more})
@@ -304,7 +362,32 @@ def iterate(
         history[-1]["interrupted"] = 1
     if keeper is not None:
         keeper.close(finished=stopped in FINISHED)
-    return Outcome(image, history, stopped, extras())
+    return Outcome(image, history, stopped, extras() if failure is None else {}, failure)
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether it says that data, settings or machine do not allow the method, rather than that it failed."""
+    from mrrecon.priors.errors import PriorError, PriorFailure
+
+    return isinstance(error, (MRReconError, PriorError, MemoryError)) and not isinstance(error, PriorFailure)
+
+
+def _spell(error: Exception) -> str:
+    """First line of what an error says; its type too, where that is not one of ours or the loop's own."""
+    from mrrecon.priors.errors import PriorError
+
+    said = (str(error).strip().splitlines() or [""])[0].rstrip(".")
+    ours = isinstance(error, (MRReconError, PriorError, FloatingPointError))
+    return said if said and ours else f"{type(error).__name__}: {said}".rstrip(": ")
+
+
+def _what_is_wrong(problem: Problem, image: Any) -> str | None:
+    """Why an iterate is no image of these data, if it is none."""
+    power = real_dot(image, image) / problem.seen.size
+    if not math.isfinite(power):
+        return "has numbers that are not finite"
+    growth = math.sqrt(power / problem.power)
+    return f"is {growth:.2g} times as large as the signal of the data" if growth > LARGEST else None
 
 
 @contextmanager

@@ -29,7 +29,7 @@ class L1Wavelet(IterativeSolver):
     The unit s of the strength is the noise of the zero-filled image: the standard deviation of the noise of a
     fully sampled image over the square root of the acceleration R. In this unit the best strength hardly
     depends on R, the noise or the anatomy, so the default needs no reference image. The
-    noise comes from the noise covariance of the scan, or else from its outermost samples.
+    noise comes from the noise covariance of the scan, or else from an estimate.
 
     The transform is rotated by a random shift in each iteration, and the result is the mean over the last
     iterates: that is nearly invariant to shifts, and free of blocks. Several sets of maps are regularised
@@ -77,7 +77,8 @@ class L1Wavelet(IterativeSolver):
     def iterations(self, problem: Problem, lam: float, start: Start) -> Iterator[Iteration]:
         """See :class:`~mrrecon.solvers.iterative.IterativeSolver`."""
         transform = WaveletTransform(start.image.shape[-3:], self.wavelet, self.levels)
-        return _proximal_gradient(problem, transform, lam * problem.zero_filled_noise, start.image, self.seed)
+        threshold = lam * problem.zero_filled_noise if lam else 0.0
+        return _proximal_gradient(problem, transform, threshold, start.image, self.seed)
 
 
 def _proximal_gradient(

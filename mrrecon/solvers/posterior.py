@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from typing import Any, Literal
@@ -58,6 +58,8 @@ class PosteriorSampler(PriorSolver):
         Must be 0: a sampler that stops early ends among the noise.
     prior, seed
         See :class:`~mrrecon.solvers.with_prior.PriorSolver`.
+    true_intensity
+        As for other methods, but off: samples are of the posterior distribution as they are drawn.
     samples
         Number of volumes to draw, one after the other.
     eta
@@ -94,6 +96,7 @@ class PosteriorSampler(PriorSolver):
     for Inverse Problems through Stochastic Contraction, 2022.
     """
 
+    true_intensity: bool = field(default=False, kw_only=True)
     samples: int = 1
     eta: float = 0.85
     cg_steps: int = 5

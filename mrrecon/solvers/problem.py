@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mrrecon.errors import DataError, ShapeError
+from mrrecon.errors import DataError, MRReconError, ShapeError
 from mrrecon.operators.backend import get_array_module, to_device, to_numpy
 from mrrecon.operators.linalg import real_dot
-from mrrecon.solvers.checkpoint import digest
 from mrrecon.solvers.scaling import signal_scale
 
 if TYPE_CHECKING:
@@ -38,31 +38,33 @@ class Problem:
     lipschitz
         Largest eigenvalue of ``A^H A`` (an upper bound that is nearly reached); 1 for normalised maps, white
         data.
-    noise
-        Standard deviation of the noise of one complex sample of y, over the square root of `lipschitz`: the
-        noise of a fully sampled image.
+    measure_noise
+        Gives :attr:`noise`; called only where it is needed, because not every scan lets it be estimated.
     acceleration
         Achieved R.
     power
-        Mean square of the image over the field of view.
+        Mean square of the image over the object.
     voxel_size
         Voxel edges (x, y, z), mm.
     energy
         ``|y|^2``.
     samples
         Number of measured complex samples, all coils together.
+    complete
+        Along (x, y, z), indices of the fully sampled block around the centre of k-space; ``None`` for slices.
     """
 
     encoding: CartesianEncoding
     backprojection: Any
     scale: float
     lipschitz: float
-    noise: float
+    measure_noise: Callable[[], float]
     acceleration: float
     power: float
     voxel_size: tuple[float, float, float]
     energy: float
     samples: int
+    complete: tuple[range | None, range | None, range | None]
 
     @cached_property
     def seen(self) -> Any:
@@ -74,20 +76,44 @@ class Problem:
         return found
 
     @property
+    def noise(self) -> float:
+        """Standard deviation of the noise of one complex sample of y, over the square root of `lipschitz`.
+
+        That is the noise of a fully sampled image.
+
+        Raises
+        ------
+        MRReconError
+            If it is not known and cannot be estimated.
+        """
+        return self.measure_noise()
+
+    @cached_property
+    def known_noise(self) -> float | None:
+        """:attr:`noise`, or None if it is not known and cannot be estimated."""
+        try:
+            return self.noise
+        except MRReconError:
+            return None
+
+    @property
     def zero_filled_noise(self) -> float:
         """Standard deviation of the noise in the zero-filled image: only 1/R of the samples add to it."""
         return self.noise / self.acceleration**0.5
 
     def start(self, initial: Any) -> Any:
-        """Return the first iterate: zero, or a copy of the volume `initial` (warm start) at unit scale."""
+        """Return the first iterate: zero, or a copy of the volume `initial` (warm start) at unit scale.
+
+        Raises
+        ------
+        ShapeError, DataError
+            If `initial` is of another shape than the volume, is not numbers, or has NaN or Inf.
+        """
         xp = get_array_module(self.backprojection)
         image = xp.zeros_like(self.backprojection)
         if initial is not None:
-            volume = to_numpy(getattr(initial, "volume", initial))
-            if volume.shape != image.shape[-3:]:
-                raise ShapeError(f"initial has shape {volume.shape}, the scan needs (x, y, z) = {image.shape[-3:]}.")
-            first = image.reshape(-1, *image.shape[-3:])[0]
-            first[...] = to_device(volume.astype(np.complex64) / np.float32(self.scale), _device(image))
+            volume = _checked_start(initial, image.shape[-3:], self.scale)
+            image.reshape(-1, *image.shape[-3:])[0][...] = to_device(volume, _device(image))
         return image
 
     def volume(self, image: Any) -> np.ndarray:
@@ -101,12 +127,6 @@ class Problem:
     def on_device(self, array: np.ndarray) -> Any:
         """Copy of an array where the problem is."""
         return to_device(array.copy(), _device(self.backprojection))
-
-    def fingerprint(self, solver: str, settings: Mapping[str, Any]) -> dict[str, str]:
-        """What tells a run from others: the solver with its settings, and the data."""
-        numbers = [*self.backprojection.shape, self.samples, *self.voxel_size]
-        measured = [f"{value:.5g}" for value in (self.energy, self.scale, self.lipschitz)]
-        return {"solver or setting": digest([solver, settings]), "scan": digest([numbers, measured])}
 
     def misfit(self, image: Any) -> float:
         """``|A x - y|^2``."""
@@ -187,13 +207,48 @@ def pose(acquisition: Acquisition, method: str) -> Problem:
         backprojection=backprojection,
         scale=scale,
         lipschitz=lipschitz,
-        noise=float(_noise_level(scan) / root / scale),
+        measure_noise=cache(lambda: float(_noise_level(scan) / root / scale)),
         acceleration=scan.acceleration,
         power=float(measured.power / lipschitz / scale**2),
         voxel_size=scan.voxel_size,
         energy=_energy(scan.kspace) / scale**2,
         samples=round(math.prod(scan.kspace.shape) / scan.acceleration),
+        complete=_complete(scan),
     )
+
+
+def _complete(scan: Acquisition) -> tuple[range | None, range | None, range | None]:
+    """The fully sampled centre; of a readout that is complete, as many samples as across it."""
+    from mrrecon.operators.calibration_block import sampled_block
+    from mrrecon.operators.centre import kspace_centre
+
+    slices = scan.readout != "x"
+    centre = kspace_centre(scan.kspace, scan.mask, scan.domains[0], axes=(1, 2) if slices else (0, 1, 2)).index
+    block = sampled_block(scan.mask, centre[3 - scan.mask.ndim :], symmetric=True)
+    side = min(max(map(len, block)), scan.shape[0])
+    x = block[0] if len(block) == 3 else range(centre[0] - side // 2, centre[0] - side // 2 + side)
+    return None if slices else x, block[-2], block[-1]
+
+
+def _checked_start(initial: Any, shape: tuple[int, ...], scale: float) -> np.ndarray:
+    """The volume of a warm start at unit scale."""
+    try:
+        volume = to_numpy(getattr(initial, "volume", initial))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"initial must be a reconstruction or a volume, got {type(initial).__name__}.") from error
+    if volume.dtype.kind not in "fciu":
+        raise DataError(f"initial must be a reconstruction or a volume of numbers, got dtype {volume.dtype}.")
+    if volume.shape != shape:
+        raise ShapeError(f"initial has shape {volume.shape}, the scan needs (x, y, z) = {shape}.")
+    with np.errstate(all="ignore"):  # what overflows is found below
+        start = volume.astype(np.complex64) / np.float32(scale)
+    bad = int(start.size - np.isfinite(start).sum())
+    if bad:
+        raise DataError(
+            f"initial has {bad} voxels that are NaN, Inf or too large for single precision; start from a good volume, "
+            "or leave initial out."
+        )
+    return start
 
 
 def _energy(kspace: Any) -> float:
@@ -202,13 +257,15 @@ def _energy(kspace: Any) -> float:
 
 
 def _noise_level(scan: Acquisition) -> float:
-    """Standard deviation of one complex sample: as known, else from the quietest part of the data."""
+    """Standard deviation of one complex sample: as known, else as estimated, with a note where in doubt."""
     if scan.noise_std is not None:
         return scan.noise_std
-    from mrrecon.operators.coils import estimate_noise_covariance
+    from mrrecon.operators.noise import estimate_noise
 
-    covariance = estimate_noise_covariance(scan.kspace, scan.mask, scan.domains[0])
-    return float(np.sqrt(np.mean(np.diag(covariance).real)))
+    estimate = estimate_noise(scan.kspace, scan.mask, scan.domains[0])
+    if estimate.note:
+        warnings.warn(estimate.note, stacklevel=4)
+    return estimate.level
 
 
 def _device(array: Any) -> str:

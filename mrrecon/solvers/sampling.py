@@ -85,8 +85,9 @@ class NoiseLadder:
         models = [prior.priors[plane] for plane in prior.planes]
         lowest = min(models, key=lambda model: model.schedule.max_noise_level / model.data_scale)
         start = None if first is None else lowest.schedule.time(first * lowest.data_scale)
-        if start is not None and not start > 0:
-            last = lowest.schedule.noise_level(0.0) / lowest.data_scale
+        least = lowest.schedule.first_time
+        if start is not None and not start > least:
+            last = lowest.schedule.noise_level(least) / lowest.data_scale
             raise DataError(
                 f"first_level must be above {last:.3g}, the last noise level of {lowest.name}, got {first:g}."
             )

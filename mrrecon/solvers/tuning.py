@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mrrecon.errors import DataError
-from mrrecon.operators import calibration_region
+from mrrecon.errors import DataError, SolverError
+from mrrecon.operators import kspace_centre
 from mrrecon.operators.backend import get_array_module, to_device, to_numpy
+from mrrecon.operators.calibration_block import block_index, sampled_block
 from mrrecon.operators.encoding import CartesianEncoding
 from mrrecon.operators.linalg import real_dot
 from mrrecon.solvers.problem import whitened
@@ -73,6 +74,8 @@ def tune(
     ------
     DataError
         If the grid is empty, has a setting that the solver has not, or nothing can be held out.
+    SolverError
+        If the solver fails with all of the settings; those that it fails with are infinitely wrong.
 
     References
     ----------
@@ -90,14 +93,21 @@ def tune(
         raise DataError(f"The grid to tune {solver.name} on must give values of its settings, but {what}.")
     scan = whitened(acquisition)
     kept, held = _split(scan, held_out, seed)
-    trials = []
+    trials: list[Trial] = []
+    failure: SolverError | None = None
     for values in product(*grid.values()):
         settings = dict(zip(grid, values, strict=True))
-        result = replace(solver, **settings)(kept)  # type: ignore[type-var]  # solvers are dataclasses
-        trials.append(Trial(settings, _error(scan, kept, held, result.volume)))
+        try:
+            result = replace(solver, **settings)(kept)  # type: ignore[type-var]  # solvers are dataclasses
+            trials.append(Trial(settings, _error(scan, kept, held, result.volume)))
+        except SolverError as error:  # of these settings, not of the others
+            trials.append(Trial(settings, math.inf))
+            failure = error
         if report is not None:
             report(trials[-1])
     best = min(trials, key=lambda trial: trial.error)
+    if failure is not None and math.isinf(best.error):
+        raise failure
     return Tuned(replace(solver, **best.settings), tuple(trials))  # type: ignore[type-var]
 
 
@@ -107,9 +117,9 @@ def _split(scan: Acquisition, share: float, seed: int) -> tuple[Acquisition, np.
         raise DataError(f"held_out must be between 0 and 1, got {share}.")
     mask = to_numpy(scan.mask)
     outside = mask.copy()
-    block = [min(edge, n // 2) for n, edge in zip(mask.shape, calibration_region(mask), strict=True)]
-    starts = [n // 2 - edge // 2 for n, edge in zip(mask.shape, block, strict=True)]
-    outside[tuple(slice(start, start + edge) for start, edge in zip(starts, block, strict=True))] = False
+    centre = kspace_centre(scan.kspace, mask, scan.domains[0]).index[3 - mask.ndim :]
+    block = sampled_block(mask, centre, [max(1, n // 2) for n in mask.shape])
+    outside[block_index(block, mask.shape)] = False
     places = np.flatnonzero(outside)
     chosen = np.random.default_rng(seed).permutation(places)[: math.ceil(share * len(places))]
     if len(chosen) == 0:

@@ -26,7 +26,7 @@ class TotalVariation(IterativeSolver):
 
     The unit s of the strength is the noise of the zero-filled image: the standard deviation of the noise of a
     fully sampled image over the square root of the acceleration R. The noise comes from the noise covariance
-    of the scan, or else from its outermost samples. Several sets of maps are regularised each on its own.
+    of the scan, or else from an estimate. Several sets of maps are regularised each on its own.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class TotalVariation(IterativeSolver):
 
     def iterations(self, problem: Problem, lam: float, start: Start) -> Iterator[Iteration]:
         """See :class:`~mrrecon.solvers.iterative.IterativeSolver`."""
-        return _primal_dual(problem, lam * problem.zero_filled_noise, start.image)
+        return _primal_dual(problem, lam * problem.zero_filled_noise if lam else 0.0, start.image)
 
 
 def _primal_dual(problem: Problem, weight: float, x: Any) -> Iterator[Iteration]:

@@ -22,6 +22,7 @@ __all__ = ["Variational"]
 SLICES = 50  # of each plane, where slices are drawn
 MIRRORED = ((False, False), (True, True), (False, True), (True, False))  # axes of the slices, in turn
 PROXIMAL_LAM, GRADIENT_LAM, PAPER_LAM = 0.25, 1.0, 0.01
+LEAST_SHARE = 0.01  # of a time budget that the levels are given, whatever was spent before them
 MUCH_DATA, MOST_LAM = 16.0, 1.0  # acceleration below which noise is more and more the matter: more lam, up to this
 
 
@@ -64,8 +65,8 @@ class Variational(PriorSolver):
     time_limit
         Highest time T' of the random noise levels, as a share of the schedule; gradient and paper only.
     time_budget
-        Seconds after which the result must be there, about; of the proximal optimiser, the noise level falls accordingly
-        faster.
+        Seconds after which the result must be there, about; of the proximal optimiser, the noise level falls
+        accordingly faster.
 
     References
     ----------
@@ -117,6 +118,11 @@ class Variational(PriorSolver):
             return min(PROXIMAL_LAM * max(1.0, MUCH_DATA / problem.acceleration), MOST_LAM)
         return PAPER_LAM if self.optimizer == "paper" else GRADIENT_LAM * problem.noise
 
+    @property
+    def restores_intensity(self) -> bool:
+        """Not in the published method, which is kept as it was published."""
+        return self.true_intensity and self.optimizer != "paper"
+
     def steps(self, problem: Problem, prior: SlicedPrior, lam: float, start: Start) -> Iterator[Iteration]:
         """See :class:`~mrrecon.solvers.with_prior.PriorSolver`."""
         drawn: dict[str, Any] = {"slices": self.slices or SLICES, "time_limit": self.time_limit, "seed": self.seed}
@@ -130,7 +136,10 @@ class Variational(PriorSolver):
 
             return gradient_steps(problem, prior, lam, replace(start, image=image), **drawn)
         last = self.last_level * problem.noise / math.sqrt(2)
-        levels = falling_levels(max(self.first_level, last), last, self.max_iter, self.time_budget)
+        seconds = self.time_budget
+        if seconds is not None:  # what is left of it; at least two levels remain
+            seconds = max(seconds - (time.perf_counter() - start.began), LEAST_SHARE * seconds)
+        levels = falling_levels(max(self.first_level, last), last, self.max_iter, seconds)
         left = islice(enumerate(levels), start.done, None)
         return proximal_steps(problem, prior, lam, image, left, self.cg_steps, self.mirror)
 

@@ -37,7 +37,7 @@ def gradient_steps(
     slices
         Slices of each plane per iteration.
     time_limit
-        Times are drawn uniformly from one to this share of the prior's schedule.
+        Times are drawn uniformly from one, or the first with noise, to this share of the prior's schedule.
     seed
         Of slices, times and noise.
 
@@ -59,8 +59,10 @@ def gradient_steps(
             for plane in prior.planes:
                 total = cube.shape[plane]
                 chosen = draw_slabs(total, slices, rng)
-                last = max(1.0, time_limit * prior.priors[plane].schedule.steps)
-                found = noise_error(prior, cube, plane, chosen, rng.uniform(1.0, last, len(chosen)), generator)
+                schedule = prior.priors[plane].schedule
+                least = max(1.0, schedule.first_time)
+                times = rng.uniform(least, max(least, time_limit * schedule.steps), len(chosen))
+                found = noise_error(prior, cube, plane, chosen, times, generator)
                 weight = lam * total / (len(chosen) * len(prior.planes)) * found.alpha
                 xp.moveaxis(pull, plane, 0)[xp.asarray(chosen)] += xp.asarray(weight)[:, None, None] * found.error
         count += 1

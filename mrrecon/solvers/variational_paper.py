@@ -60,8 +60,10 @@ def published_steps(
         for cube, pull in zip(x.reshape(-1, *x.shape[-3:]), gradient.reshape(-1, *x.shape[-3:]), strict=True):
             for plane in prior.planes:
                 chosen = _slabs(cube.shape[plane], slices, rng)
-                last = max(2, round(time_limit * prior.priors[plane].schedule.steps))
-                times = rng.integers(1, last, len(chosen)).astype(np.float64)
+                schedule = prior.priors[plane].schedule
+                least = max(1, round(schedule.first_time))
+                last = max(least + 1, round(time_limit * schedule.steps))
+                times = rng.integers(least, last, len(chosen)).astype(np.float64)
                 found = noise_error(prior, cube, plane, chosen, times, generator)
                 weight = lam * float(np.mean(found.sigma / found.alpha)) / len(prior.planes)
                 entries = 2 * found.error.size

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mrrecon.operators.backend import get_array_module
+from mrrecon.solvers.checkpoint import digest
 from mrrecon.solvers.influence import prior_influence
 from mrrecon.solvers.iterative import Iteration, IterativeSolver, Start
 from mrrecon.solvers.problem import Problem
@@ -67,6 +68,14 @@ class PriorSolver(IterativeSolver):
 
     def check_prior(self, prior: SlicedPrior, shape: tuple[int, int, int]) -> None:
         """Refuse a prior that the method cannot use on volumes of a shape."""
+
+    def identity(self) -> dict[str, str]:
+        """See :class:`~mrrecon.solvers.iterative.IterativeSolver`; priors by what they compute."""
+        from mrrecon import priors
+
+        chosen = self.prior if isinstance(self.prior, (list, tuple)) else [self.prior]
+        same = digest([self.name, {**self.settings(), "time_budget": None, "prior": None}])
+        return {"solver or setting": same, "prior": digest([priors.identity(prior) for prior in chosen])}
 
     def iterations(self, problem: Problem, lam: float, start: Start) -> Iterator[Iteration]:
         """See :class:`~mrrecon.solvers.iterative.IterativeSolver`."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ __all__ = ["ANATOMIES", "TEMPLATE", "StudyFile", "find_files"]
 
 ANATOMIES = (".nii", ".nii.gz", ".mgz")
 TEMPLATE = "template"  # stands for the MNI152 head of the package nilearn
-ENDS = 2**20  # bytes at either end of a file that its digest is made of; gzip has a checksum of all at the end
+PAIRS = {".cfl": ".hdr", ".hdr": ".cfl"}  # files that mean nothing without the other
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,14 @@ class StudyFile:
     brain
         Volume on the same grid that is not zero in the brain: all else is taken out of the anatomy. By default the
         whole head is scanned.
+    read
+        Options for reading k-space; see :func:`mrrecon.io.read`.
     """
 
     path: Path
     name: str
     brain: Path | None = None
+    read: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def is_anatomy(self) -> bool:
@@ -46,18 +49,23 @@ class StudyFile:
 
     @cached_property
     def identity(self) -> list[list[Any]]:
-        """What distinguishes it from other files wherever it lies: name, size and digest, and those of its mask."""
-        paths = [self.path] if self.brain is None else [self.path, self.brain]
-        return [[path.name, path.stat().st_size, _digest(path)] for path in paths]
+        """What distinguishes it from others wherever it lies: name, size, digest, those of its mask, how it is read.
+
+        Files are read whole for it, at more than a gigabyte a second: one that was changed anywhere is another one.
+        """
+        other = self.path.with_suffix(PAIRS.get(self.path.suffix, self.path.suffix))
+        paths = dict.fromkeys(path for path in (self.path, other, self.brain) if path is not None)
+        read = [["read", dict(self.read)]] if self.read else []
+        return [[path.name, path.stat().st_size, _digest(path)] for path in paths if path.is_file()] + read
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
         brain = {} if self.brain is None else {"brain": str(self.brain)}
-        return {"file": str(self.path), "name": self.name, **brain}
+        return {"file": str(self.path), "name": self.name, **brain, **({"read": dict(self.read)} if self.read else {})}
 
 
 def find_files(given: Sequence[Any], folder: Path) -> list[StudyFile]:
-    """Files that a study names: paths, patterns, ``template``, or objects with ``file``, ``name`` and ``brain``.
+    """Files that a study names: paths, patterns, ``template``, or objects with ``file``, ``name``, ``brain``, ``read``.
 
     Parameters
     ----------
@@ -78,17 +86,33 @@ def find_files(given: Sequence[Any], folder: Path) -> list[StudyFile]:
         settings = {"file": one} if isinstance(one, str) else one
         if not isinstance(settings, dict) or not isinstance(settings.get("file"), str):
             raise DataError(f"Each of the files must be a path, or an object with file, got {one!r}.")
-        unknown = set(settings) - {"file", "name", "brain"}
+        unknown = set(settings) - {"file", "name", "brain", "read"}
         if unknown:
-            raise DataError(f"One of the files has {', '.join(sorted(unknown))}; it may have file, name and brain.")
+            raise DataError(
+                f"One of the files has {', '.join(sorted(unknown))}; it may have file, name, brain and read."
+            )
         paths = list(_matches(settings["file"], folder))
-        if len(paths) > 1 and len(settings) > 1:
+        if len(paths) > 1 and {"name", "brain"} & set(settings):
             raise DataError(f"{settings['file']} names {len(paths)} files; name and brain go with a single one.")
         brain = next(_matches(str(settings["brain"]), folder)) if "brain" in settings else None
         if brain is not None and not paths[0].name.lower().endswith(ANATOMIES):
             raise DataError(f"{paths[0]} is not an anatomy; brain goes with {', '.join(ANATOMIES)} files.")
-        found += [StudyFile(path, str(settings.get("name", _stem(path))), brain) for path in paths]
+        read = settings.get("read", {})
+        for path in paths if read else ():
+            _check_reading(path, read)
+        found += [StudyFile(path, str(settings.get("name", _stem(path))), brain, read) for path in paths]
     return list(dict.fromkeys(found))
+
+
+def _check_reading(path: Path, read: Any) -> None:
+    """Refuse options that the file's format does not take."""
+    from mrrecon.io.registry import checked_options, detect
+
+    if not isinstance(read, dict):
+        raise DataError(f"The setting read of {path} must give options by name, got {read!r}.")
+    if path.name.lower().endswith(ANATOMIES):
+        raise DataError(f"{path} is an anatomy; read goes with k-space.")
+    checked_options(detect(path), path, read)
 
 
 def _matches(text: str, folder: Path) -> Iterator[Path]:
@@ -109,12 +133,9 @@ def _matches(text: str, folder: Path) -> Iterator[Path]:
 
 
 def _digest(path: Path) -> str:
-    """Digest of both ends of a file: k-space may be too large to be read for this."""
     try:
         with path.open("rb") as file:
-            ends = file.read(ENDS)
-            file.seek(max(path.stat().st_size - ENDS, 0))
-            return hashlib.sha256(ends + file.read(ENDS)).hexdigest()[:16]
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
     except OSError as error:
         raise FileFormatError(f"{path} cannot be read: {error.strerror or error}.") from error
 

@@ -6,9 +6,9 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from itertools import product
-from pathlib import Path
 from typing import Any
 
+from mrrecon import __version__
 from mrrecon.errors import DataError
 from mrrecon.studies.files import StudyFile
 from mrrecon.studies.study import Method, Study
@@ -111,7 +111,7 @@ def _run(
     solver = method.solver(variant, **chosen, **({"seed": seed} if "seed" in method.fields else {}))
     settings = solver.settings() if hasattr(solver, "settings") else asdict(solver)
     used = _names(settings.pop("prior", None))
-    scanned = {"files": file.identity, "metrics": study.policy().record()}
+    scanned = {"files": file.identity, "metrics": study.policy().record(), "version": __version__}
     if file.is_anatomy:
         scanned["simulation"] = asdict(study.simulation)
     given = {
@@ -122,7 +122,7 @@ def _run(
         "seed": seed,
         "solver": method.name,
         "settings": settings,
-        "priors": [[known.name(name), known.fingerprint(name)] for name in used],
+        "priors": [[known.name(name), known.identity(name)] for name in used],
     }
     truth = _digest({**scanned, "maps": study.maps})
     called = " + ".join(dict.fromkeys(map(known.name, _names(prior)))) or None
@@ -133,7 +133,7 @@ class _Priors:
     """What the priors of a study are called in tables, and what tells them from others."""
 
     def __init__(self, study: Study) -> None:
-        self._folders: dict[str, Path | None] = {}
+        self._identities: dict[str, str] = {}
         self._called: dict[str, str] = {}
         for prior in (*study.priors, *(prior for method in study.solvers for prior in method.priors)):
             for name in _names(prior):
@@ -146,11 +146,10 @@ class _Priors:
         self._describe(prior)
         return self._called[prior]
 
-    def fingerprint(self, prior: str) -> str:
-        """Digest of its configuration, which holds that of its weights: a prior trained again is another one."""
+    def identity(self, prior: str) -> str:
+        """Digest of what it computes: a prior trained again is another one."""
         self._describe(prior)
-        folder = self._folders[prior]
-        return _digest(prior if folder is None else (folder / "config.json").read_text("utf-8"))
+        return self._identities[prior]
 
     def _describe(self, prior: str) -> None:
         from mrrecon import priors
@@ -159,10 +158,9 @@ class _Priors:
         if prior in self._called:
             return
         try:
-            found = priors.describe(prior)
+            self._called[prior], self._identities[prior] = priors.describe(prior)["name"], priors.identity(prior)
         except PriorError as error:
             raise DataError(str(error)) from error
-        self._called[prior], self._folders[prior] = found["name"], found["folder"]
 
 
 def _names(prior: Any) -> list[str]:

@@ -57,7 +57,8 @@ class Scans:
         plane = scan.phase_encodes
         side = sampling.side(plane, run.acceleration)
         settings = {"calibration": side, "elliptical": sampling.elliptical, "seed": run.seed}
-        found = scan.undersample(make_mask(sampling.mask, plane, run.acceleration, **settings))
+        made = make_mask(sampling.mask, plane, run.acceleration, **settings)
+        found = scan.undersample(made, {"mask": sampling.mask, "accel": run.acceleration, **settings})
         if self._study.maps == "given":
             return found
         return found.calibrate(calibration=sampling.calibration)  # along the readout there may be more than `side`
@@ -117,7 +118,7 @@ def _measured(file: StudyFile, study: Study) -> Acquisition:
     from mrrecon import io
     from mrrecon.solvers.zero_filled import ZeroFilled
 
-    scan = io.read(file.path)
+    scan = io.read(file.path, **file.read)
     if scan.noise_covariance is not None and not scan.is_whitened:
         scan = scan.whiten()
     if study.maps == "given" and scan.maps is None:

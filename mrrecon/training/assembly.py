@@ -16,14 +16,16 @@ from mrrecon.evaluation.denoising import denoising_psnr, noise_levels
 from mrrecon.priors import networks
 from mrrecon.priors.diffusion import DiffusionPrior
 from mrrecon.training.config import TrainingConfig
+from mrrecon.training.custody import Seen
 from mrrecon.training.packing import PackedVolume, open_volumes
 from mrrecon.training.processes import Place
 from mrrecon.training.slices import SliceSampler, prefetch
 from mrrecon.training.trainer import Trainer
 
-__all__ = ["keep_apart", "make_trainer"]
+__all__ = ["keep_apart", "make_trainer", "subject_label"]
 
 PER_PLANE = 2  # validation slices per volume, plane and voxel size
+PICTURE = 16  # hexadecimal digits of a volume's digest in the record
 COARSER = (1, 2, 4)  # multiples of the finest voxel size at which a prior of diverse resolution is validated
 
 
@@ -64,8 +66,8 @@ def make_trainer(config: TrainingConfig, folder: str | Path, place: Place | None
         yield from prefetch(sampler, first, rank, workers=config.workers)
 
     data = {
-        "training": [v.name for v in volumes],
-        "validation": [v.name for v in held_out],
+        "training": list(map(_seen, volumes)),
+        "validation": list(map(_seen, held_out)),
         "sources": _text(config.sources),
     }
     return Trainer(config, batches, folder, _validation(config, held_out), place, data)
@@ -94,13 +96,22 @@ def keep_apart(training: Sequence[PackedVolume], validation: Sequence[PackedVolu
             )
 
 
+def _seen(volume: PackedVolume) -> Seen:
+    return Seen(volume.name, _subject(volume), _digest(volume)[:PICTURE])
+
+
 def _subject(volume: PackedVolume) -> str:
-    label = re.search(r"(?<![A-Za-z0-9])sub-([A-Za-z0-9]+)", volume.source or volume.name)
-    return volume.subject or (label[1] if label else "")
+    return volume.subject or subject_label(volume.source or volume.name)
 
 
-def _digest(volume: PackedVolume) -> bytes:
-    return hashlib.sha256(repr(volume.shape).encode() + volume.magnitude.tobytes()).digest()
+def subject_label(name: str) -> str:
+    """Who was scanned, by ``sub-LABEL`` in the name of a file; empty if it has none."""
+    label = re.search(r"(?<![A-Za-z0-9])sub-([A-Za-z0-9]+)", name)
+    return label[1] if label else ""
+
+
+def _digest(volume: PackedVolume) -> str:
+    return hashlib.sha256(repr(volume.shape).encode() + volume.magnitude.tobytes()).hexdigest()
 
 
 def _text(sources: str) -> str:

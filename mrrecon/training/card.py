@@ -83,10 +83,20 @@ def model_card(config: Mapping[str, Any], parameters: int, entries: Iterable[Map
 
 def _data(data: Mapping[str, Any]) -> str:
     parts = [str(data.get("sources") or "Sources and licences were not stated.").strip()]
-    for key, words in (("training", "Trained on"), ("validation", "Never trained on, used for the table below")):
-        names = data.get(key, [])
-        if names:
-            parts.append(f"{words} ({len(names)}): {', '.join(names)}.")
+    now, earlier, spoilt = (data.get(key, []) for key in ("training", "earlier", "validation_trained_on"))
+    if now or earlier:
+        listed = "; earlier ".join(", ".join(names) for names in (now, earlier) if names)
+        parts.append(f"Trained on ({len(now) + len(earlier)}): {listed}.")
+    parts += [f"On top of {what}, whose training data are not recorded." for what in data.get("unknown", [])]
+    held_out = [name for name in data.get("validation", []) if name not in spoilt]
+    if held_out:
+        claim = "Not known to have been trained on" if data.get("unknown") else "Never trained on"
+        parts.append(f"{claim}, used for the table below ({len(held_out)}): {', '.join(held_out)}.")
+    if spoilt:
+        parts.append(
+            "Used for the table below although the same picture or subject was trained on earlier, so that the numbers "
+            f"are too good ({len(spoilt)}): {', '.join(spoilt)}."
+        )
     return "\n\n".join(parts)
 
 
@@ -127,11 +137,13 @@ def _validation(config: Mapping[str, Any], entries: Sequence[Mapping[str, Any]])
         ("step", *names),
         ([entries[i]["step"], *(_decibel(entries[i]["validation"].get(n)) for n in names)] for i in chosen),
     )
+    since = config.get("training", {}).get("data", {}).get("validation_since", 0)
+    others = f" Rows up to step {since} are of other volumes." if since and entries[0]["step"] <= since else ""
     schedule = NoiseSchedule(**config["schedule"])
     levels = ", ".join(f"{schedule.noise_level(t) / config['data_scale']:.3f} at t = {t}" for t in (50, 100, 200, 400))
     return (
         "Denoising of validation slices, complex PSNR in dB, one being the level of bright tissue. The noise has this "
-        f"standard deviation per real component: {levels}.\n\n{table}"
+        f"standard deviation per real component: {levels}.{others}\n\n{table}"
     )
 
 

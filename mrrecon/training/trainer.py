@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from mrrecon.priors.schedule import NoiseSchedule
 from mrrecon.training.card import model_card
 from mrrecon.training.checkpoint import load_checkpoint, save_checkpoint
 from mrrecon.training.config import TrainingConfig
+from mrrecon.training.custody import Custody
 from mrrecon.training.log import TrainingLog
 from mrrecon.training.processes import Place, asked_to_stop
 
@@ -55,7 +57,9 @@ class Trainer:
     place
         Device, and which of the processes that train together this is.
     data
-        Names of the volumes, ``{"training": [...], "validation": [...]}``, and ``"sources"``, for the model card.
+        The volumes, ``{"training": [...], "validation": [...]}``, each a name or a
+        :class:`~mrrecon.training.custody.Seen`, and ``"sources"``, for the model card. A training that goes on with
+        others says so, and the card names all that the weights were ever trained on, those of `start_from` too.
 
     Raises
     ------
@@ -91,12 +95,18 @@ class Trainer:
         self._warm_from = 0  # step at which the moments of the optimiser were fresh
         self._losses: list[torch.Tensor] = []  # since the last entry of the log
         self._whole = True  # whether weights, average and step belong together
+        self._before = Custody()  # the data of the weights before this run
         if config.start_from:
             self._begin_with(config.start_from)
         self._weights = self.network.state_dict()
         self.average = {name: t.detach().clone() for name, t in self._weights.items()}
         self.optimizer = self._optimizer()
         self._resume()
+        self._began = self.step
+        self._custody = self._before.run(self.data, self.step)
+        if self.place.rank == 0:
+            for sentence in self._custody.changes(self._before):
+                warnings.warn(sentence, stacklevel=2)
 
     # ---- running ---------------------------------------------------------------------------------------------
 
@@ -176,7 +186,7 @@ class Trainer:
             precision=config.precision,
             training={
                 "settings": settings,
-                "data": self.data,
+                "data": self._data(),
                 "steps": self.step,
                 "slices": self.slices_seen,
                 "seconds": round(self.seconds, 1),
@@ -216,11 +226,17 @@ class Trainer:
                 "seconds": self.seconds,
                 "losses": [float(loss) for loss in self._losses],
                 "warm_from": self._warm_from,
+                "data": self._data(),
             },
         )
         prior = self.prior()
         prior.network.half()
         prior.save(self.folder / "prior", model_card(prior.config(), prior.parameters(), self.log.entries()))
+
+    def _data(self) -> dict[str, Any]:
+        """What the weights were ever trained on; a run that has not done a step yet changes nothing of that."""
+        untouched = self.step == self._began and self.step > 0
+        return (self._before if untouched else self._custody).to_dict()
 
     # ---- one step --------------------------------------------------------------------------------------------
 
@@ -331,6 +347,7 @@ class Trainer:
 
     def _begin_with(self, name_or_folder: str) -> None:
         start = load(name_or_folder)
+        self._before = Custody.of_prior(start.name, getattr(start, "training", {}))
         try:
             self.network.load_state_dict(start.state())
         except RuntimeError as error:
@@ -356,6 +373,7 @@ class Trainer:
             self.slices_seen, self.seconds = settings["slices"], settings["seconds"]
             self._losses = [torch.tensor(loss, device=self.device) for loss in settings.get("losses", [])]
             self._warm_from = settings.get("warm_from", 0)
+            self._before = self._before.resumed(settings.get("data"), prior)
         elif (prior / "config.json").exists():
             loaded = load(prior)
             record = getattr(loaded, "training", {})
@@ -367,6 +385,7 @@ class Trainer:
                 tensor.copy_(self._weights[name])
             step, self.slices_seen, self.seconds = record["steps"], record["slices"], record["seconds"]
             self._warm_from = step
+            self._before = self._before.resumed(record.get("data"), prior)
         else:
             step = 0
         self.step = step

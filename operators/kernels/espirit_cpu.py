@@ -28,6 +28,7 @@ def eigen_rows(
     crop: float,
     soft: bool,
     floor: float,
+    keep: np.ndarray,
     x: int,
     y0: int,
     y1: int,
@@ -51,6 +52,8 @@ def eigen_rows(
         Threshold on the eigenvalue, and whether to weight smoothly.
     floor
         Eigenvalue below which a voxel need not converge, as its map is zero in any case.
+    keep
+        ``(x, y, z)`` bool: voxels where the first set is not cropped; empty: none.
     maps, values
         Outputs, ``(sets, coils, x, y, z)`` complex64 and ``(sets, x, y, z)`` float32 (empty: not wanted).
     """
@@ -106,7 +109,7 @@ def eigen_rows(
                     ai, bi = bi, ai
                     worst = np.float32(0)
                     for i in range(n):
-                        if norm[i] > floor:
+                        if norm[i] > floor or (s == 0 and keep.size > 0 and keep[x, y, z0 + i]):
                             worst = max(worst, change[i])
                     if iteration > 1 and worst < TOLERANCE:
                         break
@@ -129,6 +132,8 @@ def eigen_rows(
                             weight = np.float32(1)
                     else:
                         weight = np.float32(1) if norm[i] > crop else np.float32(0)
+                    if s == 0 and keep.size > 0 and keep[x, y, z0 + i]:
+                        weight = np.float32(1)
                     turn = turn * (weight / size) if size > 0 else np.complex64(weight)
                     for c in range(coils):
                         if weight > 0:

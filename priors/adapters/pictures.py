@@ -17,6 +17,9 @@ __all__ = ["Channels", "ModelPrior", "checked_output", "shift_and_scale"]
 
 Channels = Literal["complex-as-2", "real-and-imaginary", "magnitude"]
 CHANNELS = ("complex-as-2", "real-and-imaginary", "magnitude")
+CONVOLUTIONS = tuple(
+    getattr(torch.nn, f"Conv{kind}{axes}d") for kind in ("", "Transpose") for axes in (1, 2, 3)
+)  # Lazy ones are among them
 
 
 class ModelPrior(SlicePrior):
@@ -37,6 +40,7 @@ class ModelPrior(SlicePrior):
         self._shift, self.data_scale = shift_and_scale(data_scale)
         self.name, self.voxel_sizes = name, voxel_sizes
         if isinstance(model, torch.nn.Module):
+            _require_pictures(model)
             model.eval()
 
     @property
@@ -88,6 +92,17 @@ class ModelPrior(SlicePrior):
                 output = output[:, : x.shape[1]]  # the other half is the learned variance
             outputs.append(checked_output(output, part, self.name).float())
         return crop(torch.cat(outputs))
+
+
+def _require_pictures(model: torch.nn.Module) -> None:
+    """Refuse networks of volumes or of signals, by their convolutions."""
+    axes = {len(part.kernel_size): part for part in model.modules() if isinstance(part, CONVOLUTIONS)}
+    if 3 in axes or (axes and 2 not in axes):
+        number, part = max(axes.items())
+        raise PriorInputError(
+            f"{type(model).__name__} is a network of {number} dimensions ({type(part).__name__}) and priors are of "
+            "two-dimensional slices; give one that was made and trained for pictures (Conv2d, spatial_dims=2)."
+        )
 
 
 def shift_and_scale(data_scale: float | tuple[float, float]) -> tuple[float, float]:

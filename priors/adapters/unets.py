@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 
-from mrrecon.priors.adapters.pictures import Channels, ModelPrior
+from mrrecon.priors.adapters.pictures import CHANNELS, Channels, ModelPrior
 from mrrecon.priors.base import Condition, NoisePredictor, SlicePrior
 from mrrecon.priors.diffusion import noise_from_output
 from mrrecon.priors.errors import PriorInputError
@@ -33,10 +33,11 @@ def from_diffusers(
     Parameters
     ----------
     unet
-        Unconditional, with one or two channels. It is put into evaluation mode.
+        Unconditional, two-dimensional, with one or two channels. It is put into evaluation mode.
     scheduler
-        Whose ``alphas_cumprod`` and ``prediction_type`` (epsilon, sample or v_prediction) the U-Net was trained with.
-        A last step of no signal (zero terminal SNR) is left out.
+        Whose ``alphas_cumprod`` (or ``betas``) and ``prediction_type`` (epsilon, sample or v_prediction) the U-Net was
+        trained with. Tables may begin with ones, be of half precision, and end without signal (zero terminal SNR): see
+        :class:`~mrrecon.priors.NoiseSchedule`.
     channels
         As for :func:`from_denoiser`. Default: complex-as-2 for two channels, real-and-imaginary for one.
     name, voxel_sizes, data_scale
@@ -59,8 +60,7 @@ def from_diffusers(
     target = getattr(getattr(scheduler, "config", None), "prediction_type", None)
     return DiffusionModelPrior(
         lambda x, t: unet(x, t, return_dict=False)[0],
-        unet, _schedule(scheduler), target, channels or _usual_channels(config.in_channels), name, data_scale,
-        voxel_sizes, size_multiple,
+        unet, _schedule(scheduler), target, _channels(channels, config), name, data_scale, voxel_sizes, size_multiple,
     )  # fmt: skip
 
 
@@ -96,8 +96,7 @@ def from_monai(
     target = getattr(scheduler, "prediction_type", None)
     return DiffusionModelPrior(
         lambda x, t: unet(x, t),
-        unet, _schedule(scheduler), target, channels or _usual_channels(unet.in_channels), name, data_scale,
-        voxel_sizes, size_multiple,
+        unet, _schedule(scheduler), target, _channels(channels, unet), name, data_scale, voxel_sizes, size_multiple,
     )  # fmt: skip
 
 
@@ -137,19 +136,34 @@ class DiffusionModelPrior(NoisePredictor, ModelPrior):
 
 
 def _schedule(scheduler: Any) -> NoiseSchedule:
-    table = getattr(scheduler, "alphas_cumprod", None)
-    if table is None:
-        raise PriorInputError(
-            f"The scheduler ({type(scheduler).__name__}) has no alphas_cumprod; only DDPM-like schedulers, which "
-            "keep the variance, have."
-        )
-    values = torch.as_tensor(table, dtype=torch.float64).flatten().tolist()
-    while values and values[-1] <= 0:  # without signal there is no noise level
-        values.pop()
-    return NoiseSchedule(kind="table", alpha_bar=tuple(values))
+    """The schedule that a network of times was trained with."""
+    table, betas = (getattr(scheduler, name, None) for name in ("alphas_cumprod", "betas"))
+    try:
+        if table is not None:
+            return NoiseSchedule(kind="table", alpha_bar=table)
+        if betas is not None:
+            return NoiseSchedule.from_betas(betas)
+    except PriorInputError as error:
+        raise PriorInputError(f"The scheduler ({type(scheduler).__name__}) cannot be used: {error}") from error
+    raise PriorInputError(
+        f"The scheduler ({type(scheduler).__name__}) has neither alphas_cumprod nor betas; only DDPM-like schedulers, "
+        "which keep the variance, have."
+    )
 
 
-def _usual_channels(number: int) -> Channels:
+def _channels(wanted: Channels | None, described: Any) -> Channels:
+    """How slices become pictures of as many channels as the U-Net takes and gives."""
+    number = described.in_channels
     if number not in (1, 2):
         raise PriorInputError(f"unet must have 1 channel (magnitude or one part) or 2 (complex), got {number}.")
-    return "complex-as-2" if number == 2 else "real-and-imaginary"
+    given = getattr(described, "out_channels", number)
+    if given not in (number, 2 * number):
+        raise PriorInputError(
+            f"unet must return as many channels as it takes, {number} (or {2 * number}, with the variance), got "
+            f"{given}."
+        )
+    chosen: Channels = wanted or ("complex-as-2" if number == 2 else "real-and-imaginary")
+    needed = 2 if chosen == "complex-as-2" else 1
+    if chosen in CHANNELS and needed != number:
+        raise PriorInputError(f"channels {chosen!r} needs a unet with in_channels={needed}, got {number}.")
+    return chosen

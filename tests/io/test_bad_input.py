@@ -162,7 +162,3 @@ def test_missing_extra_names_the_command(tmp_path, monkeypatch, volume):
     monkeypatch.setitem(sys.modules, "pydicom.dataset", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'mrrecon\[io\]'"):
         volume.save(tmp_path / "series")
-    monkeypatch.setitem(sys.modules, "twixtools", None)
-    (tmp_path / "meas.dat").write_bytes((1000).to_bytes(4, "little") + bytes(20_000))
-    with pytest.raises(MissingDependencyError, match=r"pip install 'mrrecon\[io\]'"):
-        mr.read(tmp_path / "meas.dat")

@@ -89,11 +89,13 @@ class TestNoiseCovariance:
         assert error < 0.1
 
     def test_estimate_of_pure_noise_is_unbiased(self, rng):
-        cov = covariance(4, rng)
-        mask = rng.random((48, 40)) < 0.5
-        k = noise(cov, (32, 48, 40), rng) * mask
-        found = operators.estimate_noise_covariance(k, mask)
-        assert np.trace(found).real == pytest.approx(np.trace(cov).real, rel=0.05)
+        ratios = []
+        for _ in range(12):
+            cov = covariance(4, rng)
+            mask = rng.random((48, 40)) < 0.5
+            k = noise(cov, (32, 48, 40), rng) * mask
+            ratios.append(np.trace(operators.estimate_noise_covariance(k, mask)).real / np.trace(cov).real)
+        assert np.mean(ratios) == pytest.approx(1, abs=0.05)
 
     def test_estimate_ignores_zero_filled_corners(self, rng):
         k = noise(np.eye(4), (1, 64, 64), rng)
@@ -102,7 +104,7 @@ class TestNoiseCovariance:
         assert np.linalg.norm(found - np.eye(4)) < 0.35
 
     def test_estimate_needs_samples(self):
-        with pytest.raises(DataError, match="too few"):
+        with pytest.raises(DataError, match="all of them are zero"):
             operators.estimate_noise_covariance(np.zeros((4, 8, 8, 8), np.complex64), np.ones((8, 8), bool))
 
     def test_estimate_reads_lazily(self, rng):

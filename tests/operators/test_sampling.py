@@ -50,6 +50,11 @@ HARD = [
 ]
 
 
+def allowed(shape):
+    """Largest relative deviation of R: one percent, or five where there are lines only."""
+    return 0.05 if min(shape) == 1 else 0.01
+
+
 def block_is_sampled(mask, edges):
     return mask[
         tuple(slice(n // 2 - c // 2, n // 2 - c // 2 + c) for n, c in zip(mask.shape, edges, strict=True))
@@ -76,7 +81,7 @@ def test_reaches_the_acceleration_where_others_fail(kind, shape, accel):
     seed=st.integers(0, 2**32),
 )
 @example(kind="poisson", shape=(86, 104), accel=35.25, calibration=16, elliptical=False, seed=0)  # block alone fits
-def test_any_request_is_met_within_one_percent_or_impossible(kind, shape, accel, calibration, elliptical, seed):
+def test_any_request_is_met_or_impossible(kind, shape, accel, calibration, elliptical, seed):
     edges = (min(calibration, shape[0]), min(calibration, shape[1])) if isinstance(calibration, int) else calibration
     y, z = ((np.arange(n) - n // 2) / (n / 2) for n in shape)
     inside = (y[:, None] ** 2 + z**2 <= 1) if elliptical else np.ones(shape, bool)
@@ -90,10 +95,10 @@ def test_any_request_is_met_within_one_percent_or_impossible(kind, shape, accel,
         block[tuple(slice(n // 2 - c // 2, n // 2 - c // 2 + c) for n, c in zip(shape, edges, strict=True))] = True
         block[shape[0] // 2, shape[1] // 2] = True
         counts = np.arange(block.sum(), (block | inside).sum() + 1)
-        assert (abs(inside.size / counts / accel - 1) > 0.01).all(), "refused a request that can be met"
+        assert (abs(inside.size / counts / accel - 1) > allowed(shape)).all(), "refused a request that can be met"
         assert "possible" in str(error)
         return
-    assert acceleration(mask) == pytest.approx(accel, rel=0.01)
+    assert acceleration(mask) == pytest.approx(accel, rel=allowed(shape))
     assert block_is_sampled(mask, edges)
     block_of_ones = np.zeros(shape, bool)
     block_of_ones[tuple(slice(n // 2 - c // 2, n // 2 - c // 2 + c) for n, c in zip(shape, edges, strict=True))] = True
@@ -199,15 +204,16 @@ def test_seed_decides(kind):
     down=st.booleans(),
     seed=st.integers(0, 2**32),
 )
-def test_lines_meet_every_request_within_one_percent_or_say_why_not(kind, n, accel, calibration, down, seed):
+def test_lines_meet_every_request_or_say_why_not(kind, n, accel, calibration, down, seed):
     shape = (n, 1) if down else (1, n)
     edge = min(calibration, n)
     try:
         mask = make_mask(kind, shape, accel, calibration=calibration, seed=seed)
     except MaskError as error:
-        assert (abs(n / np.arange(max(edge, 1), n + 1) / accel - 1) > 0.01).all() and "possible" in str(error)
+        assert (abs(n / np.arange(max(edge, 1), n + 1) / accel - 1) > 0.05).all() and "possible" in str(error)
         return
-    assert mask.shape == shape and acceleration(mask) == pytest.approx(accel, rel=0.01)
+    assert mask.shape == shape and acceleration(mask) == pytest.approx(accel, rel=0.05)
+    assert mask.sum() == max(round(n / accel), edge, 1)  # no number of lines comes nearer
     assert mask.ravel()[n // 2 - edge // 2 : n // 2 - edge // 2 + edge].all() and mask.ravel()[n // 2]
 
 

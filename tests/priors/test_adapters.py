@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mrrecon.priors import NoiseSchedule, from_callable, from_denoiser, from_diffusers, from_monai
-from mrrecon.priors.errors import PriorError, PriorInputError
+from mrrecon.priors.errors import PriorError, PriorFailure, PriorInputError
 
 BETAS = torch.linspace(1e-4, 0.02, 1000)
 ALPHA_BAR = torch.cumprod(1 - BETAS, 0)
@@ -171,9 +171,15 @@ def test_half_precision_models():
     "change, said",
     [
         (lambda u, s: setattr(s.config, "prediction_type", "flow"), "prediction_type must be epsilon"),
-        (lambda u, s: delattr(s, "alphas_cumprod"), "has no alphas_cumprod"),
+        (lambda u, s: delattr(s, "alphas_cumprod"), "has neither alphas_cumprod nor betas"),
         (lambda u, s: setattr(s, "alphas_cumprod", ALPHA_BAR.flip(0)), "alpha_bar must fall"),
+        (lambda u, s: setattr(s, "alphas_cumprod", torch.full((9,), 0.5)), "cannot be used: .* two different values"),
+        (lambda u, s: setattr(s, "alphas_cumprod", ALPHA_BAR * torch.nan), "cannot be used: .* finite numbers"),
         (lambda u, s: setattr(u.config, "in_channels", 3), "1 channel .* or 2"),
+        (lambda u, s: setattr(u.config, "out_channels", 3), r"as many channels as it takes, 2 \(or 4.*\), got 3"),
+        (lambda u, s: setattr(u.config, "in_channels", 1), "'complex-as-2' needs a unet with in_channels=2, got 1"),
+        (lambda u, s: u.add_module("conv", nn.Conv3d(2, 2, 3)), r"network of 3 dimensions \(Conv3d\)"),
+        (lambda u, s: u.add_module("conv", nn.ConvTranspose1d(2, 2, 3)), r"of 1 dimensions \(ConvTranspose1d\)"),
         (lambda u, s: setattr(u.config, "num_class_embeds", 10), "unconditional"),
         (lambda u, s: setattr(u.config, "cross_attention_dim", 768), "unconditional"),
         (lambda u, s: delattr(u, "config"), "must be a UNet2DModel"),
@@ -183,7 +189,37 @@ def test_models_that_cannot_be_priors_of_slices(change, said):
     unet, scheduler = diffusers_like(2)
     change(unet, scheduler)
     with pytest.raises(PriorInputError, match=said):
-        from_diffusers(unet, scheduler)
+        from_diffusers(unet, scheduler, "complex-as-2")
+
+
+def test_a_model_that_fails_when_it_is_called_is_a_failure_of_the_prior():
+    def fails(x, sigma):
+        raise RuntimeError("size of tensor a (7) must match\nthe size of tensor b (8)")
+
+    for made, said in (
+        (from_denoiser(fails, name="mine"), r"the prior 'mine' failed with RuntimeError: size of tensor a \(7\)"),
+        (from_denoiser(lambda x, sigma: x * torch.inf, name="mine"), "the prior 'mine' returned NaN or infinite"),
+        (from_callable(lambda x, sigma: x / 0, name="mine"), "the prior 'mine' returned NaN or infinite"),
+    ):
+        for call in (made.denoise, made.predict_noise):
+            with pytest.raises(PriorFailure, match=said):
+                call(slices((2, 9, 8)), 0.5)
+
+
+def test_convolutions_of_both_kinds_of_slices_are_accepted():
+    unet, scheduler = diffusers_like(2)
+    unet.add_module("attention", nn.Sequential(nn.Conv1d(2, 2, 1), nn.Conv2d(2, 2, 1)))
+    noisy = slices((1, 16, 16))
+    np.testing.assert_allclose(
+        from_diffusers(unet, scheduler).denoise(noisy, 0.5), wiener(noisy, 0.5), rtol=2e-3, atol=2e-3
+    )
+
+
+def test_schedulers_that_keep_only_the_steps():
+    unet, scheduler = diffusers_like(2)
+    only_betas = SimpleNamespace(betas=BETAS, config=scheduler.config)
+    whole, table = (from_diffusers(unet, s).schedule for s in (only_betas, scheduler))
+    np.testing.assert_allclose(whole.noise_level(np.arange(1000)), table.noise_level(np.arange(1000)), rtol=1e-4)
 
 
 def test_monai_models_that_cannot_be_priors_of_slices():

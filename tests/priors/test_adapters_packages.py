@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from mrrecon.priors import from_diffusers, from_monai
+from mrrecon.priors import from_denoiser, from_diffusers, from_monai
+from mrrecon.priors.errors import PriorInputError
 
 SHAPES = [(2, 32, 24), (1, 33, 21), (2, 5, 40)]
 TARGETS = ["epsilon", "sample", "v_prediction"]
@@ -132,3 +133,36 @@ def test_other_schedulers_of_diffusers():
     assert np.isfinite(prior.denoise(slices((1, 16, 16)), 50.0)).all()
     with pytest.raises(ValueError, match="alphas_cumprod"):
         from_diffusers(unet, diffusers.FlowMatchEulerDiscreteScheduler())
+
+
+def test_schedules_that_begin_without_noise_or_end_without_signal():
+    """Steps that begin with zero have no noise at t = 0, rescaled ones no signal at the end."""
+    diffusers = pytest.importorskip("diffusers")
+    made = diffusers.DDPMScheduler(trained_betas=np.linspace(0, 0.02, 1000).tolist())
+    assert float(made.alphas_cumprod[0]) == 1.0
+    prior = from_diffusers(diffusers_unet(2), made)
+    levels = np.geomspace(0.003, prior.schedule.max_noise_level, 50)
+    assert prior.schedule.first_time == 1
+    np.testing.assert_allclose(prior.schedule.noise_level(prior.schedule.time(levels)), levels, rtol=1e-6)
+    for level in (0.0, 1e-6, 0.3, 100.0):
+        assert np.isfinite(prior.denoise(slices((1, 32, 24)), level)).all()
+    rescaled = diffusers.DDIMScheduler(rescale_betas_zero_snr=True, prediction_type="v_prediction")
+    assert float(rescaled.alphas_cumprod[-1]) == 0.0
+    schedule = from_diffusers(diffusers_unet(2), rescaled).schedule
+    assert schedule.steps == 999
+    np.testing.assert_allclose(schedule.alpha_bar, rescaled.alphas_cumprod[:-1].double(), rtol=1e-6)
+
+
+def test_networks_of_volumes_are_refused_when_they_are_wrapped():
+    nets = pytest.importorskip("monai.networks.nets")
+    settings = {"in_channels": 2, "channels": (8, 8), "attention_levels": (False, False), "num_res_blocks": 1}
+    settings |= {"norm_num_groups": 4, "num_head_channels": 8}
+    scheduler = pytest.importorskip("monai.networks.schedulers").DDPMScheduler(1000)
+    with pytest.raises(PriorInputError, match=r"DiffusionModelUNet is a network of 3 dimensions \(Conv3d\)"):
+        from_monai(nets.DiffusionModelUNet(spatial_dims=3, out_channels=2, **settings), scheduler)
+    with pytest.raises(PriorInputError, match=r"as many channels as it takes, 2 \(or 4, with the variance\), got 1"):
+        from_monai(nets.DiffusionModelUNet(spatial_dims=2, out_channels=1, **settings), scheduler)
+    with pytest.raises(PriorInputError, match="'magnitude' needs a unet with in_channels=1, got 2"):
+        from_monai(nets.DiffusionModelUNet(spatial_dims=2, out_channels=2, **settings), scheduler, "magnitude")
+    with pytest.raises(PriorInputError, match="network of 3 dimensions"):
+        from_denoiser(nets.UNet(spatial_dims=3, in_channels=2, out_channels=2, channels=(4, 8), strides=(2,)))

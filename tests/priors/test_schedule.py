@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from mrrecon.priors.base import SlicePrior
 from mrrecon.priors.errors import PriorInputError
+from mrrecon.priors.sampling import sample, sampling_times
 from mrrecon.priors.schedule import NoiseSchedule, complex_noise
 
 SCHEDULES = {
@@ -148,15 +150,111 @@ def test_settings_make_an_equal_schedule(schedule):
         ({"beta_end": math.nan}, "beta_end"),
         ({"kind": "table"}, "alpha_bar must be given"),
         ({"alpha_bar": (0.9, 0.1)}, "alpha_bar must be given"),
-        ({"kind": "table", "alpha_bar": (0.9,)}, "alpha_bar must fall"),
-        ({"kind": "table", "alpha_bar": (0.5, 0.9)}, "alpha_bar must fall"),
-        ({"kind": "table", "alpha_bar": (1.0, 0.5)}, "alpha_bar must fall"),
-        ({"kind": "table", "alpha_bar": (0.5, 0.0)}, "alpha_bar must fall"),
+        ({"kind": "table", "alpha_bar": ()}, "at least two different values"),
+        ({"kind": "table", "alpha_bar": (0.9,)}, "at least two different values"),
+        ({"kind": "table", "alpha_bar": (0.9, 0.9, 0.9)}, "at least two different values"),
+        ({"kind": "table", "alpha_bar": (1.0, 0.5)}, "at least two different values"),
+        ({"kind": "table", "alpha_bar": (0.5, 0.0)}, "at least two different values"),
+        ({"kind": "table", "alpha_bar": (0.5, 0.9)}, "alpha_bar must fall.* turn round what rises"),
+        ({"kind": "table", "alpha_bar": (0.9, 0.5, 0.6, 0.1)}, "alpha_bar must fall"),
+        ({"kind": "table", "alpha_bar": (1.1, 0.5, 0.1)}, "alpha_bar must fall"),
+        ({"kind": "table", "alpha_bar": (0.9, 0.5, -0.1)}, "alpha_bar must fall"),
+        ({"kind": "table", "alpha_bar": (0.9, math.nan, 0.1)}, "alpha_bar must be a list of finite numbers"),
+        ({"kind": "table", "alpha_bar": ((0.9, 0.5), (0.4, 0.1))}, r"finite numbers, got shape \(2, 2\)"),
+        ({"kind": "table", "alpha_bar": "0.9"}, "alpha_bar must be a list of"),
+        ({"kind": "table", "alpha_bar": (0.9, None)}, "alpha_bar must be a list of"),
     ],
 )
 def test_impossible_settings_are_refused(settings, message):
     with pytest.raises(PriorInputError, match=message):
         NoiseSchedule(**settings)
+
+
+# ---- tables of other packages ----------------------------------------------------------------------------------
+
+DDPM = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
+TABLES = {  # usable, but with repeats, ones or zeros
+    "ones first": np.concatenate([[1.0], DDPM[:-1]]),
+    "many ones": np.concatenate([np.ones(7), DDPM]),
+    "zero last": np.append(DDPM, 0.0),
+    "zeros last": np.concatenate([DDPM, np.zeros(3)]),
+    "half precision": np.cumprod((1 - np.linspace(1e-4, 0.02, 1000)).astype(np.float16), dtype=np.float16),
+    "half precision, rounded": DDPM.astype(np.float16),
+    "bfloat16": torch.from_numpy(DDPM).bfloat16(),
+    "levels": np.array([0.9, 0.9, 0.5, 0.5, 0.5, 0.1, 0.1]),
+    "single precision": DDPM.astype(np.float32),
+    "rounding": np.array([1 + 1e-7, 0.9, 0.5, 0.5 + 1e-8, 0.1]),
+}
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+def test_usable_tables_have_their_own_values_and_a_continuous_inverse(table):
+    schedule = NoiseSchedule(kind="table", alpha_bar=table)
+    values = np.asarray(table.double() if isinstance(table, torch.Tensor) else table, np.float64)
+    values = values[values > 0]
+    t = np.arange(len(values))
+    assert schedule.steps == len(values)
+    np.testing.assert_allclose(schedule.alpha(t) ** 2, values, rtol=2e-7)
+    np.testing.assert_allclose(schedule.sigma(t) ** 2, 1 - values, atol=2e-7)
+    assert schedule.max_noise_level == pytest.approx(math.sqrt(1 / values[-1] - 1))
+    levels = np.concatenate([np.geomspace(1e-4, schedule.max_noise_level, 500), schedule.noise_level(t)])
+    for kind in (np.asarray, torch.as_tensor):
+        times = schedule.time(kind(levels))
+        assert np.isfinite(np.asarray(times)).all()
+        np.testing.assert_allclose(np.asarray(schedule.noise_level(times)), levels, rtol=1e-6, atol=1e-9)
+    rising = np.asarray(schedule.time(np.sort(levels)))
+    assert np.all(np.diff(rising) >= 0) and rising[-1] == schedule.steps - 1
+    assert schedule.noise_level(schedule.time(0.0)) == 0
+    first = schedule.first_time
+    assert schedule.noise_level(first) > 0 and (first == 0 or schedule.noise_level(first - 1) == 0)
+    assert NoiseSchedule(**schedule.to_dict()) == schedule
+
+
+@pytest.mark.parametrize("spacing", ["noise-level", "time"])
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+def test_samplers_come_down_to_the_first_noise_of_any_table(table, spacing):
+    schedule = NoiseSchedule(kind="table", alpha_bar=table)
+    times = sampling_times(schedule, 5, spacing=spacing)
+    levels = [schedule.noise_level(t) for t in times]
+    assert levels[0] == pytest.approx(schedule.max_noise_level) and times[-1] == -1
+    assert levels[-2] == pytest.approx(schedule.noise_level(schedule.first_time), rel=1e-6) and min(levels[:-1]) > 0
+    prior = Unit()
+    prior.schedule = schedule
+    drawn = sample(prior, (4, 40, 40), seed=0, steps=200, eta=1.0, spacing=spacing)
+    assert np.abs(drawn).max() < 10
+    for part in (drawn.real, drawn.imag):  # of N(0, 1), up to what 200 steps leave
+        assert part.std() == pytest.approx(1, abs=0.15)
+
+
+class Unit(SlicePrior):
+    """Pixels N(0, 1) per real component."""
+
+    def _denoise(self, noisy, sigma, condition):
+        return noisy / (1 + sigma**2)
+
+
+@pytest.mark.parametrize("kind", [list, np.asarray, torch.as_tensor])
+def test_schedules_from_single_steps(kind):
+    betas = np.linspace(1e-4, 0.02, 1000)
+    schedule = NoiseSchedule.from_betas(kind(betas))
+    np.testing.assert_allclose(schedule.noise_level(np.arange(1000)), NoiseSchedule().noise_level(np.arange(1000)))
+    assert NoiseSchedule.from_betas([0.0, 0.5, 0.5, 1.0]).alpha_bar == (1.0, 0.5, 0.25)
+    for bad in ([0.1, 1.2], [-0.1, 0.5, 0.5], [0.1, math.nan], "few", [[0.1, 0.2]]):
+        with pytest.raises(PriorInputError, match="betas must be"):
+            NoiseSchedule.from_betas(bad)
+
+
+@pytest.mark.parametrize("kind", [list, np.asarray, torch.as_tensor])
+def test_schedules_from_noise_levels_in_either_order(kind):
+    levels = np.geomspace(0.01, 80, 20)
+    for given in (levels, levels[::-1].copy(), np.append(levels[::-1], 0.0)):
+        schedule = NoiseSchedule.from_noise_levels(kind(given))
+        assert schedule.steps == 20
+        np.testing.assert_allclose(schedule.noise_level(np.arange(20)), levels, rtol=1e-9)
+        np.testing.assert_allclose(schedule.time(levels), np.arange(20), atol=1e-6)
+    for bad in ([0.1, -1.0, 2.0], [2.0, math.inf], None, [3.0, 1.0, 2.0]):
+        with pytest.raises(PriorInputError):
+            NoiseSchedule.from_noise_levels(bad)
 
 
 @pytest.mark.parametrize("level", [-0.1, math.nan, np.array([0.1, -1.0]), torch.tensor([math.nan])])

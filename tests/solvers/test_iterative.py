@@ -232,17 +232,8 @@ def test_numbers_that_are_not_finite_keep_the_iterate_before():
         yield Iteration(np.ones(1), float("nan"))
 
     end = iterate(method(), np.zeros(1), 10, 0.0, None, lambda image: image)
-    assert "not finite in iteration 2" in end.stopped
+    assert "not finite in iteration 2" in end.stopped and isinstance(end.failure, FloatingPointError)
     assert end.image[0] == 1 and len(end.history) == 1
-
-
-@pytest.mark.parametrize("name", ITERATIVE)
-def test_a_start_that_overflows_is_stopped(name):
-    scan = make_scan()
-    wild = np.full(scan.shape, 1e30, np.complex64)
-    result = few(name)(scan, initial=wild)
-    assert np.isfinite(result.volume).all()
-    assert "not finite" in result.settings["stopped"] or result.settings["stopped"] in ("max_iter", "converged")
 
 
 def test_progress_bar_shows_only_long_work(capsys):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from solver_scans import make_scan, psnr
@@ -12,12 +14,12 @@ from mrrecon.solvers import CGSense, L1Wavelet, tune
 LAMS = (0.01, 0.1, 1.0, 10.0)
 
 
-@pytest.mark.parametrize("solver", [CGSense(), L1Wavelet(max_iter=15)])
+@pytest.mark.parametrize("solver", [CGSense(true_intensity=False), L1Wavelet(max_iter=15)])
 def test_chooses_nearly_what_the_truth_would(solver):
     scan = make_scan(snr=8)
     reported = []
     tuned = tune(solver, scan, {"lam": LAMS}, report=reported.append)
-    quality = [psnr(type(solver)(lam=lam)(scan).volume, scan.reference) for lam in LAMS]
+    quality = [psnr(replace(solver, lam=lam)(scan).volume, scan.reference) for lam in LAMS]
     chosen = quality[LAMS.index(tuned.solver.lam)]
     assert chosen > max(quality) - 0.5 and chosen > min(quality) + 2
     assert [trial.settings["lam"] for trial in tuned.trials] == list(LAMS)

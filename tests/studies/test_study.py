@@ -193,7 +193,7 @@ def test_centre_of_the_mask_takes_no_more_than_its_share_of_the_samples():
         ({"metrics": {"region": "brain"}}, "'region'"),
         ({"files": ["nothing.nii.gz"]}, "There is no file nothing.nii.gz"),
         ({"files": [{"path": "head.nii.gz"}]}, "must be a path, or an object with file"),
-        ({"files": [{"file": "head.nii.gz", "mask": "m"}]}, "has mask; it may have file, name and brain"),
+        ({"files": [{"file": "head.nii.gz", "mask": "m"}]}, "has mask; it may have file, name, brain and read"),
         ({"files": ["head.nii.gz", {"file": "head.nii.gz", "name": "head"}, "./head.nii.gz"]}, None),
         ({"files": [{"file": "head.nii.gz"}, {"file": "copy.nii.gz", "name": "head"}]}, "files are called 'head'"),
         ({"solvers": ["grappa"]}, "no solver 'grappa'; choose one of .*bart-l1-wavelet"),

@@ -11,6 +11,7 @@ import sys
 import nibabel
 import numpy as np
 import pytest
+from helpers import write_cfl
 from tiny_study import SHAPE, make_study, write_head
 
 from mrrecon import io, metrics, solvers
@@ -18,7 +19,7 @@ from mrrecon.errors import DataError, MissingDependencyError, OutputError
 from mrrecon.operators import make_mask
 from mrrecon.simulation import simulate
 from mrrecon.solvers import CGSense, ZeroFilled
-from mrrecon.studies import Results, Sampling, expand, perform
+from mrrecon.studies import Results, Sampling, StudyFile, expand, perform
 
 SCRIPT = """
 import os, sys, time
@@ -157,6 +158,31 @@ def test_slices_are_kept_for_pictures(tmp_path):
 
 
 # ---- once and only once --------------------------------------------------------------------------------------
+
+
+def test_rows_belong_to_the_version(tmp_path, monkeypatch):
+    first, second = Watch(), Watch()
+    perform(make_study(tmp_path), tmp_path / "runs", report=first)
+    monkeypatch.setattr("mrrecon.studies.grid.__version__", "another")
+    perform(make_study(tmp_path), tmp_path / "runs", report=second)
+    assert len(second.done) == 2 and len(Results(tmp_path / "runs").rows()) == 4
+
+
+def test_rows_belong_to_all_of_a_file(tmp_path):
+    content = np.zeros(2**19, np.complex64)  # 4 MiB
+    np.save(tmp_path / "k.npy", content)
+    before = {run.id for run in expand(make_study(tmp_path, files=["k.npy"]))}
+    content[2**18] = 1j  # in the middle: size, beginning and end stay as they are
+    np.save(tmp_path / "k.npy", content)
+    assert not before & {run.id for run in expand(make_study(tmp_path, files=["k.npy"]))}
+
+
+def test_a_header_is_part_of_its_file(tmp_path):
+    write_cfl(tmp_path / "k", np.ones((4, 6, 8, 2)))
+    before = StudyFile(tmp_path / "k.cfl", "k").identity
+    assert [name for name, *_ in before] == ["k.cfl", "k.hdr"]
+    (tmp_path / "k.hdr").write_text("# Dimensions\n4 8 6 2\n")
+    assert StudyFile(tmp_path / "k.cfl", "k").identity != before
 
 
 def test_what_is_done_is_left_out(tmp_path):
