@@ -11,6 +11,7 @@ import numpy as np
 
 from mrrecon.acquisition import Acquisition
 from mrrecon.errors import DataError, OutputError
+from mrrecon.io.checks import note_slices
 from mrrecon.io.hdf5 import create_hdf5
 from mrrecon.io.ismrmrd_header import FLAGS, HEADER_DTYPE, acquisition_dtype
 from mrrecon.operators.backend import to_numpy
@@ -47,14 +48,15 @@ def write(thing: Any, path: Path) -> Path:
     """Write the sampled lines of an acquisition, one readout each, as a Cartesian scan.
 
     Of a 3D scan, an x axis in the image domain is transformed to k-space first (the transform is unitary: nothing is
-    lost, and the reader returns hybrid space); of a 2D one, whose readout is y, every slice is written as one. The
+    lost, and the reader returns hybrid space); of a 2D one, whose readout is y, every slice is written as one,
+    unless its mask has gaps along the readout: then it becomes a 3D scan with the same image, with a note. The
     noise covariance is stored as a noise scan whose sample covariance it is exactly. Maps, reference and provenance
     have no place in the format; use mrrecon's own HDF5 to keep them.
 
     Raises
     ------
     DataError
-        If the mask has gaps along the readout, which readouts cannot express, or varies along x.
+        If the mask of a 3D scan has gaps along the readout, which readouts cannot express.
     OutputError
         If `thing` is not an acquisition, or the file cannot be written.
     """
@@ -63,17 +65,17 @@ def write(thing: Any, path: Path) -> Path:
     if max(thing.shape) > 65535 or thing.n_coils > 65535:
         raise DataError(f"{path}: ISMRMRD counts in 16 bits, so no axis may exceed 65535, got {thing.shape}.")
     kspace = to_numpy(thing.kspace[...]) if thing.is_lazy else to_numpy(thing.kspace)
-    flat = thing.readout == "y"
-    if flat:
-        begin, end = _run(thing.mask, path)
-        kspace, lines = kspace[:, :, begin:end].transpose(0, 2, 3, 1), np.argwhere(thing.mask.any(axis=0))
+    run = _run(thing.mask) if thing.readout == "y" else None
+    if run is not None:
+        kspace, lines = kspace[:, :, run].transpose(0, 2, 3, 1), np.argwhere(thing.mask.any(axis=0))
         lines = np.concatenate([np.insert(lines, 1, i, axis=1) for i in range(thing.shape[0])])  # (z, slice)
-        matrix = (*thing.shape[1:], 1)
+        matrix, begin = (*thing.shape[1:], 1), run.start
         voxel = (*thing.voxel_size[1:], thing.voxel_size[0])
     else:
         lines, begin, matrix, voxel = np.argwhere(_plane(thing.mask, path)), 0, thing.shape, thing.voxel_size
         if thing.domains[0] == "image":
             kspace = fft(kspace, axes=(1,))
+            note_slices(thing, path)
     n_x, n_y, n_z = matrix
     noise = _noise_scan(thing.noise_covariance)
     table = np.zeros(len(lines) + len(noise), acquisition_dtype())
@@ -82,7 +84,7 @@ def write(thing: Any, path: Path) -> Path:
     heads["scan_counter"] = np.arange(len(table))
     heads["available_channels"] = heads["active_channels"] = thing.n_coils
     heads["sample_time_us"] = 5.0
-    directions, centres = _geometry(thing)
+    directions, centres = _geometry(thing, run is not None)
     for name, value in zip(("read_dir", "phase_dir", "slice_dir"), directions, strict=True):
         heads[name] = value
     heads["position"] = centres[thing.shape[0] // 2]
@@ -91,8 +93,8 @@ def write(thing: Any, path: Path) -> Path:
     scan = heads[len(noise) :]
     scan["number_of_samples"], scan["center_sample"] = kspace.shape[1], n_x // 2 - begin
     scan["idx"]["kspace_encode_step_1"] = lines[:, 0]
-    scan["idx"]["slice" if flat else "kspace_encode_step_2"] = lines[:, 1]
-    if flat:
+    scan["idx"]["slice" if run is not None else "kspace_encode_step_2"] = lines[:, 1]
+    if run is not None:
         scan["position"] = centres[lines[:, 1]]
     scan["flags"][0] |= 1 << (FLAGS["first_in_slice"] - 1)
     scan["flags"][-1] |= (1 << (FLAGS["last_in_slice"] - 1)) | (1 << (FLAGS["last_in_measurement"] - 1))
@@ -131,20 +133,18 @@ def _plane(mask: np.ndarray, path: Path) -> np.ndarray:
     return mask[0] if mask.ndim == 3 else mask
 
 
-def _run(mask: np.ndarray, path: Path) -> tuple[int, int]:
-    """First sample and the one after the last of the readouts along y, alike in all lines of a mask ``(y, z)``."""
+def _run(mask: np.ndarray) -> slice | None:
+    """Samples of the readouts along y, alike in all lines of a mask ``(y, z)``; ``None`` if they are not."""
     sampled = mask[:, mask.any(axis=0)]
     at = np.flatnonzero(sampled[:, 0])
-    begin, end = int(at[0]), int(at[-1]) + 1
-    if not ((sampled == sampled[:, :1]).all() and len(at) == end - begin):
-        raise DataError(f"{path}: ISMRMRD stores whole readouts, but this mask has gaps along y; use our own .h5.")
-    return begin, end
+    whole = bool((sampled == sampled[:, :1]).all()) and len(at) == at[-1] + 1 - at[0]
+    return slice(int(at[0]), int(at[-1]) + 1) if whole else None
 
 
-def _geometry(thing: Acquisition) -> tuple[list[np.ndarray], np.ndarray]:
+def _geometry(thing: Acquisition, flat: bool) -> tuple[list[np.ndarray], np.ndarray]:
     """Directions of readout, phase and slice, and the middle of every x plane ``(x, 3)``, in LPS+."""
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ thing.affine
-    order = (1, 2, 0) if thing.readout == "y" else (0, 1, 2)
+    order = (1, 2, 0) if flat else (0, 1, 2)
     directions = [affine[:3, i] / np.linalg.norm(affine[:3, i]) for i in order]
     n_x, n_y, n_z = thing.shape
     voxels = np.stack([np.arange(n_x), np.full(n_x, n_y // 2), np.full(n_x, n_z // 2)])
