@@ -128,7 +128,7 @@ def test_the_seed_decides_the_numbers(folder, tmp_path):
 def test_what_a_prior_was_trained_on_is_no_measure_of_it(folder, tmp_path, capsys):
     two = tmp_path / "two.nii.gz"
     two.write_bytes((folder / "head.nii.gz").read_bytes())
-    words = ["prior", "evaluate", folder / "tiny", "--voxels", 2, "--times", 50, "--slices", 1, "--data"]
+    words = ["prior", "evaluate", folder / "tiny", "--voxel_size", 2, "--times", 50, "--slices", 1, "--data"]
     for data, said in (([folder / "head.nii.gz"], False), ([folder / "head.nii.gz", two], True)):
         assert main([str(w) for w in [*words, *data]]) == 0
         note = "mrrecon: note: The prior tiny was trained on two (or the same subject): its numbers are too good"

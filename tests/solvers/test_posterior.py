@@ -295,7 +295,7 @@ def test_where_samples_begin(name):
     levels = [result.history[0]["level"] for result in (noise, sense, truth, near, several)]
     assert levels == pytest.approx([priors.NoiseSchedule().max_noise_level, 0.1, 0.1, 0.02, 0.3], rel=1e-6)
     errors = [nrmse(result.volume, scan.reference) for result in (noise, sense, truth, near)]
-    assert errors[3] < 0.3 * errors[2] < 0.3 * errors[0] and errors[1] < 0.5 * errors[0]
+    assert errors[3] < 0.4 * errors[2] < 0.4 * errors[0] and errors[1] < 0.5 * errors[0]
     assert [r.settings["warm_start"] for r in (noise, sense, truth)] == [False, False, True]
 
 
