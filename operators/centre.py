@@ -128,6 +128,7 @@ class _Energies:
         self.data, self.mask, self.shape = data, mask, shape
         self.weights = np.zeros(0)
         self.known: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self.kept: dict[int, np.ndarray] = {}
 
     def __call__(self, xs: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """Energies and samples taken, both ``(len(xs), y, z)``."""
@@ -136,15 +137,15 @@ class _Energies:
 
     def plane(self, x: int) -> np.ndarray:
         """Samples ``(coils, y, z)`` at one x, each coil in units of its median magnitude."""
-        plane = to_numpy(self.data[:, x : x + 1])[:, 0].astype(np.complex128)
-        return plane * np.sqrt(self.weights)[:, None, None]
+        kept = self.kept.get(x)
+        plane = to_numpy(self.data[:, x : x + 1])[:, 0] if kept is None else kept
+        return plane.astype(np.complex128) * np.sqrt(self.weights)[:, None, None]
 
     def _read(self, xs: Sequence[int]) -> None:
-        planes = []
-        for x in xs:
-            plane = self.data[:, x : x + 1]
-            xp = get_array_module(plane)
-            planes.append(to_numpy(xp.abs(plane[:, 0]).astype(np.float64)) ** 2)
+        at_once = getattr(self.data, "planes_at", None)  # where each plane needs the whole file
+        found = at_once(xs).swapaxes(0, 1) if at_once and xs else [self.data[:, x : x + 1][:, 0] for x in xs]
+        self.kept.update(zip(xs, found, strict=True) if at_once else ())
+        planes = [to_numpy(get_array_module(plane).abs(plane).astype(np.float64)) ** 2 for plane in found]
         if not self.weights.size:
             self.weights = np.array([_inverse_median([plane[c] for plane in planes]) for c in range(len(planes[0]))])
         for x, plane in zip(xs, planes, strict=True):
@@ -254,6 +255,7 @@ def _phase_slope(energies: _Energies, coarse: Sequence[int], at: tuple[int, int]
     """Centre of the transform along x of data in the image domain: their mean phase from one x to the next."""
     n = energies.shape[0]
     total, size = 0j, 0.0
+    energies([(x + 1) % n for x in coarse])  # together, which may be one pass over a file
     for x in coarse:
         here, there = (_believable_samples(energies, i % n, at) for i in (x, x + 1))
         total += complex(np.vdot(here, there))

@@ -7,6 +7,7 @@ in :mod:`mrrecon.io.readouts`, which sorts them.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -149,6 +150,12 @@ def read(
         heads = table.fields("head")[:]
     if not {*(HEADER_DTYPE.names or ())} <= {*(heads.dtype.names or ())}:
         raise FileFormatError(f"{path}: the readout headers are not those of ISMRMRD version 1.")
+    if header.trajectory == "epi":
+        warnings.warn(
+            f"{path}: the samples of its echo-planar readouts are taken as equally spaced in k-space; if they were "
+            "taken on the ramps of the gradient, the object is stretched along the readout.",
+            stacklevel=3,
+        )
     return acquisition_of(
         TableSource(path, f"{name}/data"),
         header,

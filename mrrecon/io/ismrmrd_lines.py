@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from mrrecon.errors import FileFormatError
-from mrrecon.io.checks import array_bytes, require_memory
+from mrrecon.io.checks import array_bytes, reading, require_memory
 from mrrecon.io.ismrmrd_header import Header, flagged
 from mrrecon.io.lazy import FileArray
 from mrrecon.operators.fourier import fft, ifft
@@ -357,9 +358,16 @@ class LinesArray(FileArray):
     source: Source
     layout: Layout
 
-    def _planes(self, coils: slice, xs: slice) -> np.ndarray:
+    def planes_at(self, xs: Sequence[int]) -> np.ndarray:
+        """Planes of all coils at some x, ``(coils, len(xs), y, z)``, from one pass over the readouts of a 3D scan."""
+        if not self.layout.volumetric:
+            return np.concatenate([self[:, x : x + 1] for x in xs], axis=1)
+        with reading(self.path, "k-space"):
+            return self._planes(slice(0, self.shape[0]), np.asarray(xs))
+
+    def _planes(self, coils: slice, xs: Any) -> np.ndarray:
         plan = self.layout
-        n_coils, n_x = coils.stop - coils.start, xs.stop - xs.start
+        n_coils, n_x = coils.stop - coils.start, xs.stop - xs.start if isinstance(xs, slice) else len(xs)
         n_y, n_z = self.shape[2:]
         require_memory(2 * array_bytes((n_coils, n_x, n_y, n_z)), f"Sorting the readouts of {self.path}")
         take = np.arange(len(plan.rows))

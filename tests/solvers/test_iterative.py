@@ -215,7 +215,7 @@ def test_empty_centre_is_an_error():
     scan = make_scan()
     noise = np.random.default_rng(0).standard_normal((2, *scan.kspace.shape))
     kspace = ((noise[0] + 1j * noise[1]) * scan.mask).astype(np.complex64)  # nothing peaks anywhere
-    kspace[:, 2:18, 8:24, 6:22] = 0
+    kspace[:, :, 8:24, 6:22] = 0
     with pytest.raises(DataError, match="no signal in the centre"):
         few("cg-sense")(Acquisition(kspace, scan.mask, scan.maps))
 
