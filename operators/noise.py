@@ -17,7 +17,7 @@ import numpy as np
 from mrrecon.operators.backend import to_numpy
 from mrrecon.operators.coils import SLAB_BYTES, view_or_lazy
 from mrrecon.operators.errors import DataError, ShapeError
-from mrrecon.operators.null_space import EMPTY, Found, central_planes, noise_level, null_space
+from mrrecon.operators.null_space import EMPTY, PLANES, Found, central_planes, noise_level, null_space
 
 __all__ = [
     "NoiseEstimate",
@@ -36,6 +36,7 @@ QUIET_PLANES = 0.125  # share of the x positions, those with the least energy, t
 MAX_LINES = 4096  # peripheral readouts looked at: enough for 1 % on 64 coils
 SPIKE = 25.0  # times the median energy: noise gets there once in 3e7 samples of one coil, in fewer of more coils
 SINGULAR, MENDED = 1e-9, 0.05  # least eigenvalue of the correlations: below the first, raised to the second
+LOUD = 2.0  # median energy of all planes over that of the quiet ones, beyond one, in standard errors: noise shows 1.65
 FAR = 4.0  # ratio of two estimates that signal at the edge of k-space does not explain
 AGREE = 0.2  # relative difference of two estimates that is no disagreement
 
@@ -176,8 +177,9 @@ def estimate_noise(kspace: Any, mask: Any, readout_domain: Domain = "kspace") ->
     """Estimate the noise from the scan itself, when there is no noise scan.
 
     From the null space of the patches of the calibration block, and from the outermost samples. Signal makes both too
-    high, so that the lower counts where they agree, and the null space where not: it depends least on where the signal
-    is. The outermost samples count alone where there is no fully sampled block, or where the noise is not white (a
+    high. Where the outermost samples hold as much energy in all planes of x, they hold no signal, and count; else the
+    lower of the two counts where they agree, and the null space where not: it depends least on where the signal is.
+    The outermost samples count alone where there is no fully sampled block, or where the noise is not white (a
     background that was set to zero) or none at all, so that the null space has no floor.
 
     Parameters
@@ -240,7 +242,8 @@ def _judged(inner: Found | None, outer: Found | None) -> NoiseEstimate:
     assert inner is not None
     method = "null space of the calibration block"
     found = NoiseEstimate(inner.covariance, method, inner.uncertainty, central, outermost)
-    if found.agree and outer is not None and noise_level(outer.covariance) < noise_level(inner.covariance):
+    higher = outermost is not None and central is not None and outermost >= central
+    if found.agree and outer is not None and (outer.clean or not higher):
         return NoiseEstimate(outer.covariance, "outermost samples", outer.uncertainty, central, outermost)
     if found.agree is not False or central is None or outermost is None:
         return found
@@ -283,6 +286,7 @@ def _outermost(kspace: Any, mask: np.ndarray, readout_domain: Domain) -> Found |
     if mask.ndim == 3 and (mask == mask[:1]).all():
         mask = mask[0]
     noise = _peripheral(kspace, mask)
+    clean = False
     if noise.ndim == 2:
         samples = noise[:, np.abs(noise).any(axis=0)]
     else:
@@ -295,6 +299,9 @@ def _outermost(kspace: Any, mask: np.ndarray, readout_domain: Domain) -> Found |
         noise, energy = noise[:, filled], energy[:, filled]
         gain = np.maximum(energy.sum(axis=(1, 2), keepdims=True), np.finfo(np.float32).tiny)
         count = max(1, round(QUIET_PLANES * nx))
+        planes = np.sort((energy / gain).sum(axis=(0, 2)))
+        loud = 1 + LOUD / math.sqrt(coils * max(1, energy.shape[2]))
+        clean = planes.size >= PLANES and bool(np.median(planes) < loud * planes[:count].mean())
         halves = [slice(0, None, 2), slice(1, None, 2)]
         quiet = [np.argsort((energy[:, :, half] / gain).sum(axis=(0, 2)))[:count] for half in halves]
         groups = [noise[:, quiet[1], halves[0]], noise[:, quiet[0], halves[1]]]
@@ -304,7 +311,7 @@ def _outermost(kspace: Any, mask: np.ndarray, readout_domain: Domain) -> Found |
     samples = _without_spikes(samples.astype(np.complex128))
     covariance = samples @ samples.conj().T / samples.shape[1]
     covariance = (covariance + covariance.conj().T) / 2
-    return Found(_shrunk(covariance, samples.shape[1]), 0.5 / math.sqrt(coils * samples.shape[1]))
+    return Found(_shrunk(covariance, samples.shape[1]), 0.5 / math.sqrt(coils * samples.shape[1]), clean=clean)
 
 
 def _peripheral(kspace: Any, mask: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from mrrecon.operators.calibration import patch_gram
 from mrrecon.operators.calibration_block import read_calibration
 from mrrecon.operators.errors import CalibrationError
 
-__all__ = ["EMPTY", "Found", "central_planes", "noise_level", "null_space"]
+__all__ = ["EMPTY", "PLANES", "Found", "central_planes", "noise_level", "null_space"]
 
 BLOCK = 24  # side of the block that patches are taken from, at most
 PLANES = 16  # fewer positions along x than these are too few to learn from: y makes up for it
@@ -25,6 +25,8 @@ AT_LEAST = 2500  # independent samples in the null space, at least
 WHITENINGS = 2  # times that the coils are whitened by what was found
 WIDE = 1.5  # times the noise: directions that hold less tell the covariance between coils
 STEP, ERRORS, WINDOW = 0.15, 2.0, 0.06  # the null space ends where its next directions hold so much more
+UNCERTAIN = 0.25  # scatter by signal alone: of the logarithms of variances, or of the correlations' eigenvalues
+STEEP = 6  # power of the share of the scatter that signal explains
 LEAST_EIGENVALUE = 1e-6  # of the mean, in a covariance: less is rounding
 SYSTEMATIC = 0.05  # of the logarithm of the energies' ratio, inside to outside: uncertainty beside that of few samples
 UNEVEN = 2.0  # energy of the null space's last third over its first from which on there is no floor
@@ -34,12 +36,16 @@ EMPTY = 1e-12  # of the largest energy along an axis: nothing was measured there
 
 @dataclass(frozen=True)
 class Found:
-    """Covariance by one of the two ways; `sound` if it is that of white noise, and `why` not otherwise."""
+    """Covariance by one of the two ways; `sound` if it is that of white noise, and `why` not otherwise.
+
+    `clean` if there is no sign of signal in it.
+    """
 
     covariance: np.ndarray
     uncertainty: float
     sound: bool = True
     why: str = ""
+    clean: bool = False
 
 
 def noise_level(covariance: np.ndarray) -> float:
@@ -99,7 +105,8 @@ def null_space(planes: np.ndarray, start: Found | None) -> Found | None:
     Directions are found in some of the planes and their energy is measured both there (too low, as the null space fits
     that noise) and in the others (too high, as signal leaks into it by just as much): the geometric mean is free of
     that bias. The null space ends where further directions, in the other planes, hold more energy. As it
-    depends on the noise of the coils, it is found again with coils whitened by what was found.
+    depends on the noise of the coils, it is found again with coils whitened by what was found, as far as that
+    cannot be signal.
 
     Parameters
     ----------
@@ -135,11 +142,15 @@ def null_space(planes: np.ndarray, start: Found | None) -> Found | None:
             values, turn = np.linalg.eigh(_coil_covariance(white, [basis[:, :wide] for basis in bases], coils))
             values = np.clip(values / np.median(values), LEAST_EIGENVALUE, 1)  # the start has signal in it: only less
             mixing = (turn / np.sqrt(values)) @ turn.conj().T @ mixing
+        back = np.linalg.inv(mixing)
+        shape = back @ back.conj().T
+        if start is None or not start.clean:
+            shape = _less_uneven(shape)
+        mixing = _inverse_root(shape)
         inside, outside, _ = _energies(_mixed(grams, mixing))
     end = _end(outside, independent)
     low, high = inside[:end].mean(), outside[:end].mean()
-    back = np.linalg.inv(mixing) * peak
-    covariance = math.sqrt(max(low, 0.0) * high) * (back @ back.conj().T)
+    covariance = math.sqrt(max(low, 0.0) * high) * peak**2 / np.diag(shape).real.mean() * shape
     third = max(1, end // 3)
     error = math.hypot(0.5 / math.sqrt(end * independent), SYSTEMATIC * math.log(max(high, 1e-300) / max(low, 1e-300)))
     why = ""
@@ -148,6 +159,28 @@ def null_space(planes: np.ndarray, start: Found | None) -> Found | None:
     elif outside[end - third : end].mean() > UNEVEN * outside[:third].mean():
         why = "the noise in the centre of k-space is not white (as where the background was set to zero)"
     return Found(covariance, min(error, 1.0), not why, why)
+
+
+def _less_uneven(covariance: np.ndarray) -> np.ndarray:
+    """Covariance drawn towards noise alike in all coils, as far as what is uneven in it may be signal; same level.
+
+    Signal left in an estimate makes the coils near the object look noisier and correlated: heads at 1 to 4 mm with
+    noise alike in all coils show a scatter of up to `UNCERTAIN`. Up to that nothing is left of it, and soon above it
+    nearly all, for the variances of the coils and for their correlations apart.
+    """
+    logarithms = np.log(np.diag(covariance).real)
+    share = _uncertain_share(logarithms)
+    variances = np.exp((1 - share) * logarithms + share * logarithms.mean())
+    variances *= np.diag(covariance).real.sum() / variances.sum()
+    correlations = covariance / np.exp(np.add.outer(logarithms, logarithms) / 2)
+    eigenvalues = np.maximum(np.linalg.eigvalsh(correlations), LEAST_EIGENVALUE)
+    correlations = correlations * (1 - _uncertain_share(np.log(eigenvalues)))
+    correlations[np.diag_indices(len(covariance))] = 1
+    return correlations * np.sqrt(np.outer(variances, variances))
+
+
+def _uncertain_share(logarithms: np.ndarray) -> float:
+    return float((UNCERTAIN / max(UNCERTAIN, logarithms.std())) ** STEEP)
 
 
 def _energies(grams: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:

@@ -41,6 +41,31 @@ def test_level_where_signal_reaches_the_edge_of_kspace(accel):
     assert found.uncertainty < 0.1
 
 
+@pytest.mark.parametrize("accel", [4, 16])
+def test_signal_is_not_taken_for_noise_that_differs_between_coils(accel):
+    found = estimate(scan_of(accel))
+    assert not np.isclose(found.outermost, found.null_space, rtol=1e-3)
+    deviations = np.sqrt(np.linalg.eigvalsh(found.covariance))
+    assert deviations[-1] / deviations[0] < 1.02
+
+
+def test_correlation_is_kept_where_signal_cannot_be_its_cause():
+    scan = scan_of(16, noise_correlation=0.5)
+    white = operators.whitening_matrix(scan.noise_covariance)
+    found = estimate(scan)
+    deviations = np.sqrt(np.linalg.eigvalsh(white @ found.covariance @ white.conj().T))
+    assert deviations[0] > 0.85 and deviations[-1] < 1.15
+
+
+def test_outermost_samples_without_signal_count():
+    scan = scan_of(1, snr=1.0)
+    mixing = np.eye(8) + 0.15 * np.random.default_rng(0).standard_normal((8, 8))
+    covariance = mixing @ scan.noise_covariance @ mixing.T
+    found = estimate(scan, kspace=np.tensordot(mixing, scan.kspace, 1))
+    assert found.method == "outermost samples"
+    assert np.linalg.norm(found.covariance - covariance) < 0.1 * np.linalg.norm(covariance)
+
+
 def test_both_domains_of_the_readout_and_lazy_arrays_say_the_same():
     scan = scan_of()
     here = estimate(scan)
