@@ -24,7 +24,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         scan = accelerated_head(options.small, folder)
-        settings = ("lam", LAM), ("max_iter", ITERATIONS), ("tolerance", 0)
+        settings = ("lam", LAM), ("max_iter", ITERATIONS), ("tolerance", 0), ("true_intensity", "false")
         words = ["recon", "kspace.cfl", "-o", "ours.cfl", "--maps", "maps.cfl", "--solver", "cg-sense"]
         ours = mrrecon_command(*words, *(f"--solver.{key}={value}" for key, value in settings))
         theirs = ["bart", "pics", "-S", "-l2", "-r", str(LAM), f"-i{ITERATIONS}", "kspace", "maps", "theirs"]

@@ -87,8 +87,12 @@ def map_coverage(
         sets = xp.take(sets, xp.asarray(_nearest(m, n)), axis=axis - 3)
     sets = to_numpy(sets).reshape(-1, len(images), *grid)[:, :, signal]
     there, images = np.abs(sets).any(axis=(0, 1)), images[:, signal]
-    basis = np.linalg.svd(sets.transpose(2, 1, 0), full_matrices=False)[0]  # (voxels, coils, sets), orthonormal
-    explained = np.abs(np.einsum("vcs,cv->vs", basis.conj(), images)) ** 2 * there[:, None]
+    if len(sets) == 1:
+        power = np.maximum((np.abs(sets[0]) ** 2).sum(axis=0), np.finfo(np.float32).tiny)
+        explained = np.abs((sets[0].conj() * images).sum(axis=0)) ** 2 / power
+    else:
+        basis = np.linalg.svd(sets.transpose(2, 1, 0), full_matrices=False)[0]  # (voxels, coils, sets), orthonormal
+        explained = (np.abs(np.einsum("vcs,cv->vs", basis.conj(), images)) ** 2).sum(axis=1) * there
     share = float(explained.sum() / (np.abs(images) ** 2).sum())
     return MapCoverage(max(0.0, 1.0 - share), float(1.0 - there.mean()))
 

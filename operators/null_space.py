@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from mrrecon.operators.backend import to_numpy
+from mrrecon.operators.backend import num_threads, to_numpy
 from mrrecon.operators.calibration import patch_gram
 from mrrecon.operators.calibration_block import read_calibration
 from mrrecon.operators.errors import CalibrationError
@@ -133,7 +135,8 @@ def null_space(planes: np.ndarray, start: Found | None) -> Found | None:
     if start is not None:
         mixing = _inverse_root(start.covariance)
     with threadpool_limits(1, "blas"):
-        grams = np.array([patch_gram(fold, (1, *kernel)) / (fold.shape[1] * fits) for fold in folds])
+        found = _in_threads(lambda fold: patch_gram(fold, (1, *kernel)) / (fold.shape[1] * fits), folds)
+        grams = np.array(found)
         independent = used.size / grams.shape[1]  # samples for each direction
         for _ in range(WHITENINGS):
             white = _mixed(grams, mixing)
@@ -186,14 +189,18 @@ def _uncertain_share(logarithms: np.ndarray) -> float:
 def _energies(grams: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
     """Mean energy along each direction, ascending, where directions are found and elsewhere; the directions by fold."""
     total = grams.sum(axis=0)
-    inside, outside = np.zeros(len(total)), np.zeros(len(total))
-    bases = []
-    for gram in grams:
+
+    def of_fold(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         values, basis = np.linalg.eigh((total - gram) / (len(grams) - 1))
-        inside += np.maximum(values, 0) / len(grams)
-        outside += (basis.conj() * (gram @ basis)).sum(axis=0).real / len(grams)
-        bases.append(basis)
-    return inside, outside, bases
+        return np.maximum(values, 0), (basis.conj() * (gram @ basis)).sum(axis=0).real, basis
+
+    inside, outside, bases = zip(*_in_threads(of_fold, grams), strict=True)
+    return np.mean(inside, axis=0), np.mean(outside, axis=0), list(bases)
+
+
+def _in_threads(function: Callable[[Any], Any], folds: Sequence[Any] | np.ndarray) -> list[Any]:
+    with ThreadPoolExecutor(num_threads()) as pool:
+        return list(pool.map(function, folds))
 
 
 def _end(energies: np.ndarray, independent: float) -> int:

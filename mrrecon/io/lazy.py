@@ -8,7 +8,7 @@ them), leaves no open handle behind, and notices when the file has been replaced
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -197,7 +197,12 @@ class MemmapArray(FileArray):
     axes: tuple[int | None, ...] = (0, 1, 2, 3)
     finish: Planes | None = None
 
-    def _planes(self, coils: slice, xs: slice) -> np.ndarray:
+    def planes_at(self, xs: Sequence[int]) -> np.ndarray:
+        """Planes of all coils at some x, ``(coils, len(xs), y, z)``: one pass over a file in which x varies fastest."""
+        with reading(self.path, "k-space"):
+            return self._planes(slice(None), np.asarray(xs))
+
+    def _planes(self, coils: slice, xs: Any) -> np.ndarray:
         stored = np.memmap(self.path, np.dtype(self.source_dtype), "r", self.offset, self.source_shape, self.order)
         present = tuple(axis for axis in self.axes if axis is not None)
         view = stored.transpose(present)[tuple(None if axis is None else slice(None) for axis in self.axes)]
