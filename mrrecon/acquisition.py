@@ -12,6 +12,7 @@ import numpy as np
 from mrrecon import preparation, recentring
 from mrrecon.errors import DataError, MaskError, ShapeError
 from mrrecon.operators.backend import as_array, get_array_module, is_torch, to_device, to_numpy
+from mrrecon.operators.centre import KspaceCentre, kspace_centre
 
 __all__ = ["Acquisition", "Domain", "LazyArray", "Step"]
 
@@ -145,6 +146,7 @@ class Acquisition:
     readout: Axis = "x"
     reference: Any = None
     provenance: tuple[Step, ...] = ()
+    _centre: KspaceCentre | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._check_kspace()
@@ -297,6 +299,15 @@ class Acquisition:
         return (1 if self.readout == "y" else y, 1 if self.readout == "z" else z)
 
     @property
+    def centre(self) -> KspaceCentre:
+        """Centre of k-space: located once, and kept by all steps; :meth:`recentre` moves it to ``n // 2``."""
+        if self._centre is None:
+            axes = (0, 1, 2) if self.readout == "x" else (1, 2)
+            self._set("_centre", kspace_centre(self.kspace, self.mask, self.domains[0], axes=axes))
+        assert self._centre is not None
+        return self._centre
+
+    @property
     def is_lazy(self) -> bool:
         """Whether the k-space is still on disk."""
         return _is_lazy(self.kspace)
@@ -343,7 +354,12 @@ class Acquisition:
 
     def evolve(self, step: str, settings: Mapping[str, Any] | None = None, **changes: Any) -> Acquisition:
         """Return a copy with `changes`, and `step` with its `settings` appended to the provenance."""
-        return replace(self, **changes, provenance=(*self.provenance, Step(step, dict(settings or {}))))
+        evolved = replace(self, **changes, provenance=(*self.provenance, Step(step, dict(settings or {}))))
+        return evolved._keeping_centre_of(self) if evolved.shape == self.shape else evolved
+
+    def _keeping_centre_of(self, other: Acquisition) -> Acquisition:
+        self._set("_centre", other._centre)
+        return self
 
     def slab(self, start: int, stop: int) -> Any:
         """Read k-space of the x positions ``start:stop`` only, ``(coils, stop - start, y, z)``."""
@@ -351,13 +367,20 @@ class Acquisition:
 
     def load(self) -> Acquisition:
         """Return the acquisition with its k-space in memory, checked for NaN, Inf and dead coils."""
-        return replace(self, kspace=self.kspace[...]) if self.is_lazy else self
+        return replace(self, kspace=self.kspace[...])._keeping_centre_of(self) if self.is_lazy else self
 
     def to(self, device: str) -> Acquisition:
         """Move k-space and maps to ``"cpu"`` or ``"cuda"``; masks, geometry, covariance stay on the CPU."""
         moved = self.load()
         maps = None if moved.maps is None else to_device(moved.maps, device)
-        return replace(moved, kspace=to_device(moved.kspace, device), maps=maps)
+        return replace(moved, kspace=to_device(moved.kspace, device), maps=maps)._keeping_centre_of(self)
+
+    def centred(self) -> Acquisition:
+        """Return a copy that is known to have the centre of its k-space at ``n // 2`` of every axis."""
+        x, y, z = (n // 2 for n in self.shape)
+        copy = replace(self)
+        copy._set("_centre", KspaceCentre((x, y, z), (True, True, True), (True, True, True)))
+        return copy
 
     def recentre(self, center: Sequence[int] | None = None) -> Acquisition:
         """Move the centre of k-space to ``n // 2``; see :func:`mrrecon.recentring.recentre`."""

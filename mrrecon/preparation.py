@@ -141,7 +141,7 @@ def whiten(acquisition: Acquisition, noise_covariance: Any = None) -> Acquisitio
             )
             covariance = None
     if covariance is None:
-        estimate = operators.estimate_noise(scan.kspace, scan.mask, scan.domains[0])
+        estimate = operators.estimate_noise(scan.kspace, scan.mask, scan.domains[0], centre=scan.centre.index)
         covariance, how = estimate.covariance, estimate.settings()
         if estimate.note:
             warnings.warn(estimate.note, stacklevel=2)
@@ -229,7 +229,12 @@ def compress_coils(
     scan = hybrid(acquisition) if method == "geometric" else acquisition.load()
     before = scan.n_coils
     kspace, matrix = operators.compress_coils(
-        scan.kspace, n, method, calibration=calibration, readout_domain=scan.domains[0]
+        scan.kspace,
+        n,
+        method,
+        calibration=calibration,
+        readout_domain=scan.domains[0],
+        centre=acquisition.centre.index,
     )
     covariance = scan.noise_covariance
     if covariance is not None:
@@ -272,7 +277,11 @@ def calibrate(acquisition: Acquisition, *, cover: bool = True, **settings: Any) 
 
     settings = {"cover": cover, **settings}
     maps = operators.espirit(
-        acquisition.kspace, mask=acquisition.mask, readout_domain=acquisition.domains[0], **settings
+        acquisition.kspace,
+        mask=acquisition.mask,
+        readout_domain=acquisition.domains[0],
+        centre=acquisition.centre.index,
+        **settings,
     )
     known = inspect.signature(operators.espirit).parameters
     recorded = ("calibration", "kernel", "threshold", "crop", "soft_crop", "sets")
@@ -300,7 +309,9 @@ def _with_measured_maps(acquisition: Acquisition, maps: Any, step: str, settings
 
     scan = acquisition.evolve(step, settings, maps=maps)
     try:
-        found = operators.map_coverage(scan.maps, scan.kspace, scan.mask, scan.domains[0])
+        found = operators.map_coverage(
+            scan.maps, scan.kspace, scan.mask, scan.domains[0], centre=acquisition.centre.index
+        )
     except CalibrationError:  # maps from elsewhere may be all that such a scan has
         return scan
     if found.unexplained > UNEXPLAINED:

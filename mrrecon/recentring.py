@@ -36,10 +36,8 @@ def find_centre(acquisition: Acquisition, what: str = "kspace") -> tuple[int, in
     DataError
         If the peak lies far from the middle, and is as broad as an image.
     """
-    from mrrecon import operators
-
+    found = acquisition.centre
     axes = (0, 1, 2) if acquisition.readout == "x" else (1, 2)
-    found = operators.kspace_centre(acquisition.kspace, acquisition.mask, acquisition.domains[0], axes=axes)
     index = list(found.index)
     for axis, (name, n) in enumerate(zip("xyz", acquisition.shape, strict=True)):
         if not found.clear[axis] and axis in axes and n >= SHORT and acquisition.domains[axis] == "kspace":
@@ -77,8 +75,8 @@ def recentre(acquisition: Acquisition, center: Sequence[int] | None = None) -> A
     Returns
     -------
     Acquisition
-        The same object where nothing is to be moved: a peak one sample beside the middle is left there, since the phase
-        of a real object does that.
+        Its centre is ``n // 2``, whatever the data look like. The same object where no center is given and nothing is
+        to be moved: a peak one sample beside the middle is left there, since the phase of a real object does that.
 
     Raises
     ------
@@ -91,7 +89,7 @@ def recentre(acquisition: Acquisition, center: Sequence[int] | None = None) -> A
         raise DataError(f"center must be a sample (x, y, z) of the matrix {shape}, counted from 0, got {center}.")
     roll = tuple(n // 2 - i for i, n in zip(index, shape, strict=True))
     if not any(roll):
-        return scan
+        return scan if center is None else scan.centred()
     in_kspace = (0 if scan.domains[0] == "image" else roll[0], *roll[1:])
     changes: dict[str, Any] = {
         "kspace": _rolled(scan, (roll[0], roll[1], roll[2])),
@@ -101,7 +99,7 @@ def recentre(acquisition: Acquisition, center: Sequence[int] | None = None) -> A
         xp = get_array_module(scan.reference)
         x, y, z = (xp.asarray(roll_phase(n, r)) for n, r in zip(shape, roll, strict=True))
         changes["reference"] = scan.reference * x[:, None, None] * y[:, None] * z
-    return scan.evolve("recentre", {"center": list(index), "rolled": list(roll)}, **changes)
+    return scan.evolve("recentre", {"center": list(index), "rolled": list(roll)}, **changes).centred()
 
 
 def _rolled(scan: Acquisition, roll: tuple[int, int, int]) -> Any:

@@ -42,6 +42,7 @@ def espirit(
     sets: int = 1,
     mask: Any = None,
     readout_domain: Literal["kspace", "image"] = "kspace",
+    centre: Sequence[int] | None = None,
     phase_reference: Literal["principal"] | int = "principal",
     return_eigenvalues: bool = False,
 ) -> Any:
@@ -75,6 +76,8 @@ def espirit(
         Sampled positions, ``(y, z)`` or ``(x, y, z)``; by default those where the k-space is not zero.
     readout_domain
         Domain of axis x.
+    centre
+        Index (x, y, z) of the centre of k-space; by default it is located, see :func:`mrrecon.operators.kspace_centre`.
     phase_reference
         Coil whose map is made real and positive; ``"principal"``: the first principal component of the
         calibration data, normalised so that its last coil is real and positive (as BART).
@@ -118,7 +121,7 @@ def espirit(
         raise ShapeError(f"kernel must be one or three positive widths, got {kernel}.")
     widths = tuple(min(int(k), n) for k, n in zip(widths, shape, strict=True))
 
-    block = read_calibration(data, calibration, widths, mask, readout_domain)
+    block = read_calibration(data, calibration, widths, mask, readout_domain, centre)
     if kernel is None:
         widths = tuple(min(k, max(1, n // 2)) for k, n in zip(widths, block.shape[1:], strict=True))
     xp = get_array_module(block)
@@ -157,7 +160,7 @@ def _covered(
     """Voxels ``(x, y, z)`` that belong to the object, decided on a coarse grid."""
     grid = coarse_grid(shape, block.shape[1:])
     values = evaluate(operator, reference, grid, 1, crop, False, True)[1][0]
-    return covered(to_numpy(values), to_numpy(low_resolution(block, grid)), crop, shape)
+    return covered(to_numpy(values), to_numpy(low_resolution(block, grid)), block.shape[1:], crop, shape)
 
 
 def _phase_reference(block: Any, choice: Literal["principal"] | int) -> np.ndarray:

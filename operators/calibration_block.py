@@ -108,7 +108,14 @@ def sampled_block(
     return tuple(block)
 
 
-def central_samples(kspace: Any, mask: Any, side: int, readout_domain: Literal["kspace", "image"] = "kspace") -> Any:
+def central_samples(
+    kspace: Any,
+    mask: Any,
+    side: int,
+    readout_domain: Literal["kspace", "image"] = "kspace",
+    *,
+    centre: Sequence[int] | None = None,
+) -> Any:
     """Read the fully sampled samples right around the centre of k-space, wherever it lies: ``(coils, lx, ly, lz)``.
 
     Parameters
@@ -121,13 +128,15 @@ def central_samples(kspace: Any, mask: Any, side: int, readout_domain: Literal["
         Width at most along each axis.
     readout_domain
         Domain of axis x; from the image domain, the central k-space along x is computed.
+    centre
+        Index (x, y, z) of the centre of k-space; by default it is located, see :func:`kspace_centre`.
 
     Returns
     -------
     Array ``complex64`` in k-space along all axes, the centre in its middle: at ``l // 2``. Where less than four samples
     side by side are there along an axis, it has the full `side` all the same, zero where unsampled.
     """
-    shape, centre, pattern = _located(kspace, mask, readout_domain)
+    shape, centre, pattern = _located(kspace, mask, readout_domain, centre)
     block = sampled_block(pattern, centre[3 - pattern.ndim :], side, symmetric=True)
     if any(len(r) < min(SMALLEST, n, side) for r, n in zip(block, pattern.shape, strict=True)):
         block = tuple(around(c, side, n) for c, n in zip(centre[3 - pattern.ndim :], pattern.shape, strict=True))
@@ -142,6 +151,7 @@ def read_calibration(
     kernel: Sequence[int],
     mask: Any,
     readout_domain: Literal["kspace", "image"],
+    centre: Sequence[int] | None = None,
 ) -> Any:
     """Read the largest fully sampled block around the centre within `limit`: ``(coils, lx, ly, lz)`` complex64.
 
@@ -158,6 +168,8 @@ def read_calibration(
         Sampled positions, ``(y, z)`` or ``(x, y, z)``, or ``None``: where the k-space is not zero.
     readout_domain
         Domain of axis x; from the image domain, the central k-space along x is computed.
+    centre
+        Index (x, y, z) of the centre of k-space; by default it is located, see :func:`kspace_centre`.
 
     Raises
     ------
@@ -170,7 +182,7 @@ def read_calibration(
     limits = (limit,) * 3 if isinstance(limit, int) else tuple(limit)
     if len(limits) != 3 or min(limits) < 1:
         raise ShapeError(f"calibration must be one or three positive widths, or None, got {limit}.")
-    shape, centre, pattern = _located(kspace, mask, readout_domain)
+    shape, centre, pattern = _located(kspace, mask, readout_domain, centre)
     widths = tuple(min(int(w), n) for w, n in zip(limits, shape, strict=True))
     window = tuple(around(c, w, n) for c, w, n in zip(centre, widths, shape, strict=True))
     if mask is None:  # only what is in the window has been asked for
@@ -188,17 +200,17 @@ def read_calibration(
         raise CalibrationError(
             f"The fully sampled centre of k-space is {'x'.join(str(len(r)) for r in block)} (x, y, z), smaller than "
             f"the kernel {'x'.join(map(str, kernel))}: sample a calibration block of at least that size (better "
-            f"24 wide) around the centre of k-space, here at index {centre}, use a smaller kernel, or give maps."
+            f"24 wide) around the centre of k-space, here at index {tuple(centre)}, use a smaller kernel, or give maps."
         )
     return read_block(kspace, block, readout_domain)
 
 
 def _located(
-    kspace: Any, mask: Any, readout_domain: Literal["kspace", "image"]
-) -> tuple[tuple[int, int, int], tuple[int, int, int], np.ndarray]:
+    kspace: Any, mask: Any, readout_domain: Literal["kspace", "image"], centre: Sequence[int] | None
+) -> tuple[tuple[int, int, int], Sequence[int], np.ndarray]:
     """Matrix size, index of the centre, and mask, ``(y, z)`` if x is in the image domain; all sampled without one."""
     shape = (int(kspace.shape[1]), int(kspace.shape[2]), int(kspace.shape[3]))
-    centre = kspace_centre(kspace, mask, readout_domain).index
+    centre = kspace_centre(kspace, mask, readout_domain).index if centre is None else centre
     pattern = np.ones(shape[1:], bool) if mask is None else to_numpy(mask).astype(bool)
     if readout_domain == "image" and pattern.ndim == 3:
         pattern = np.all(pattern, axis=0)

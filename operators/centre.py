@@ -6,17 +6,18 @@ header names a wrong line, a gradient delay. Whatever needs the centre asks here
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, Literal
 
 import numpy as np
 
-from mrrecon.operators.backend import get_array_module, to_numpy
+from mrrecon.operators.backend import to_numpy
 from mrrecon.operators.coils import view_or_lazy
 from mrrecon.operators.errors import ShapeError
 
-__all__ = ["KspaceCentre", "kspace_centre"]
+__all__ = ["KspaceCentre", "kspace_centre", "largest_near"]
 
 SHORT = 8  # an axis of fewer samples is taken as centred
 TOLERANCE = (
@@ -29,6 +30,7 @@ PLANES = 16  # positions along x that are looked at first
 BROAD = 0.2  # share of an axis over which the energy is spread in the image domain, and never in k-space
 SAMPLES = 8  # a peak is not broad before it is this many samples wide
 NEAR = 8  # half width in (y, z) of the lines that tell where the peak lies along x
+TRIANGLE = {-2: 1 / 9, -1: 2 / 9, 0: 3 / 9, 1: 2 / 9, 2: 1 / 9}
 COHERENT = 0.3  # of neighbouring x positions in the image domain, below which they have no common phase slope
 
 
@@ -145,17 +147,29 @@ class _Energies:
         at_once = getattr(self.data, "planes_at", None)  # where each plane needs the whole file
         found = at_once(xs).swapaxes(0, 1) if at_once and xs else [self.data[:, x : x + 1][:, 0] for x in xs]
         self.kept.update(zip(xs, found, strict=True) if at_once else ())
-        planes = [to_numpy(get_array_module(plane).abs(plane).astype(np.float64)) ** 2 for plane in found]
+        taken = [self._taken(x, plane) for x, plane in zip(xs, found, strict=True)]
+        samples = [_energy(to_numpy(plane[:, where])) for plane, where in zip(found, taken, strict=True)]
         if not self.weights.size:
-            self.weights = np.array([_inverse_median([plane[c] for plane in planes]) for c in range(len(planes[0]))])
-        for x, plane in zip(xs, planes, strict=True):
-            energy = np.nan_to_num(np.tensordot(self.weights, plane, axes=1), posinf=0.0)
-            taken = np.any(plane, axis=0) if self.mask is None else self.mask if self.mask.ndim == 2 else self.mask[x]
-            self.known[x] = energy * taken, taken
+            self.weights = np.array([_inverse_median(np.concatenate(coil)) for coil in zip(*samples, strict=True)])
+        for x, where, energies in zip(xs, taken, samples, strict=True):
+            energy = np.zeros(where.shape)
+            energy[where] = np.nan_to_num(self.weights @ energies, posinf=0.0)
+            self.known[x] = energy, where
+
+    def _taken(self, x: int, plane: Any) -> np.ndarray:
+        """Samples ``(y, z)`` of a plane ``(coils, y, z)`` that were taken."""
+        if self.mask is None:
+            return to_numpy((plane != 0).any(axis=0))
+        return self.mask if self.mask.ndim == 2 else self.mask[x]
 
 
-def _inverse_median(planes: Sequence[np.ndarray]) -> float:
-    values = np.concatenate([plane[plane > 0] for plane in planes])
+def _energy(samples: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return samples.real.astype(np.float64) ** 2 + samples.imag.astype(np.float64) ** 2
+
+
+def _inverse_median(energies: np.ndarray) -> float:
+    values = energies[energies > 0]
     return 1.0 / float(np.median(values)) if values.size else 0.0
 
 
@@ -167,27 +181,28 @@ def _spread(n: int, count: int) -> list[int]:
 
 def _believable(energy: np.ndarray) -> np.ndarray:
     """Energies ``(..., y, z)``, no sample above TRUST times the largest beside it along y, and along z."""
-    from scipy.ndimage import maximum_filter
-
     trusted = energy
     for axis in (-2, -1):
         if energy.shape[axis] >= SHORT:
-            beside = np.ones((2 * REACH + 1, 2 * REACH + 1), bool)
-            np.moveaxis(beside, axis, 0)[REACH] = False
-            if energy.shape[-3 - axis] < SHORT:
-                beside = np.moveaxis(np.moveaxis(beside, axis, 0)[:, :1], 0, axis)
-            footprint = beside[(None,) * (energy.ndim - 2)]
-            trusted = np.minimum(trusted, TRUST * maximum_filter(energy, footprint=footprint, mode="wrap"))
+            across = -3 - axis
+            largest = energy
+            if energy.shape[across] >= SHORT:
+                largest = largest_near(energy, across, range(-REACH, REACH + 1))
+            beside = largest_near(largest, axis, [d for d in range(-REACH, REACH + 1) if d])
+            trusted = np.minimum(trusted, TRUST * beside)
     return trusted
+
+
+def largest_near(values: np.ndarray, axis: int, shifts: Iterable[int]) -> np.ndarray:
+    """Largest of the values that lie so many samples away along an axis, circular."""
+    return reduce(np.maximum, (np.roll(values, shift, axis) for shift in shifts))
 
 
 def _smooth(values: np.ndarray, axes: Sequence[int]) -> np.ndarray:
     """Triangular moving mean over five samples, circular: zero frequency may lie at index 0."""
-    from scipy.ndimage import convolve1d
-
     for axis in axes:
         if values.shape[axis] >= SHORT:
-            values = convolve1d(values, np.array([1, 2, 3, 2, 1]) / 9, axis=axis, mode="wrap")
+            values = np.asarray(sum(weight * np.roll(values, shift, axis) for shift, weight in TRIANGLE.items()))
     return values
 
 
@@ -215,6 +230,11 @@ def _about(values: np.ndarray, axis: int, index: int, reach: int) -> np.ndarray:
     return np.take(values, np.arange(index - reach, index + reach + 1) % n, axis)
 
 
+def _around(values: np.ndarray, at: tuple[int, int], reach: int) -> np.ndarray:
+    """Samples ``(..., y, z)`` within `reach` of `at` along y and z."""
+    return _about(_about(values, -2, at[0], reach), -1, at[1], reach)
+
+
 def _is_sharp(profile: np.ndarray, step: int) -> bool:
     """Whether the energy along an axis, taken every `step` samples, is concentrated as in k-space."""
     above = np.maximum(profile - np.median(profile), 0)
@@ -228,8 +248,10 @@ def _line_peak(energies: _Energies, coarse: Sequence[int], at: tuple[int, int]) 
 
     def level(xs: Sequence[int]) -> np.ndarray:
         energy, taken = energies(xs)
-        near = [_about(_about(a, 1, at[0], NEAR), 2, at[1], NEAR) for a in (_believable(energy), taken)]
-        return near[0].sum(axis=(1, 2)) / np.maximum(near[1].sum(axis=(1, 2)), 1)
+        near = _believable(_around(energy, at, NEAR + REACH)), _around(taken, at, NEAR + REACH)
+        inside = [slice(REACH, -REACH) if n > 2 * (NEAR + REACH) + 1 else slice(None) for n in energy.shape[1:]]
+        total, count = (part[:, inside[0], inside[1]].sum(axis=(1, 2)) for part in near)
+        return np.asarray(total / np.maximum(count, 1))
 
     first = level(coarse)
     best = coarse[int(first.argmax())]
@@ -269,4 +291,4 @@ def _believable_samples(energies: _Energies, x: int, at: tuple[int, int]) -> np.
     energy = energies([x])[0][0]
     gain = np.sqrt(_believable(energy) / np.maximum(energy, np.finfo(np.float64).tiny))
     plane = energies.plane(x) * gain
-    return _about(_about(plane, 1, at[0], REACH), 2, at[1], REACH)
+    return _around(plane, at, REACH)

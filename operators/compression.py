@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -15,12 +16,14 @@ from mrrecon.operators.errors import DataError, ShapeError
 __all__ = ["compress_coils", "geometric_compression_matrices", "svd_compression_matrix"]
 
 
-def _calibration_data(kspace: Any, calibration: int, readout_domain: Literal["kspace", "image"]) -> np.ndarray:
+def _calibration_data(
+    kspace: Any, calibration: int, readout_domain: Literal["kspace", "image"], centre: Sequence[int] | None
+) -> np.ndarray:
     """Read the centre of k-space: `calibration` wide, but all of x when that is in the image domain."""
     if len(kspace.shape) != 4:
         raise ShapeError(f"kspace must have the axes (coils, x, y, z), got shape {tuple(kspace.shape)}.")
     shape = tuple(int(n) for n in kspace.shape[1:])
-    centre = kspace_centre(kspace, None, readout_domain).index
+    centre = kspace_centre(kspace, None, readout_domain).index if centre is None else centre
     block = [around(c, calibration, n) for c, n in zip(centre, shape, strict=True)]
     if readout_domain == "image":
         block[0] = range(shape[0])
@@ -33,7 +36,12 @@ def _check_count(n: int, coils: int) -> None:
 
 
 def svd_compression_matrix(
-    kspace: Any, n: int, *, calibration: int = 24, readout_domain: Literal["kspace", "image"] = "kspace"
+    kspace: Any,
+    n: int,
+    *,
+    calibration: int = 24,
+    readout_domain: Literal["kspace", "image"] = "kspace",
+    centre: Sequence[int] | None = None,
 ) -> np.ndarray:
     """Matrix ``(n, coils)`` with orthonormal rows that keeps most energy of the calibration region.
 
@@ -47,6 +55,8 @@ def svd_compression_matrix(
         Width of the central region, in samples, along the axes that are in k-space.
     readout_domain
         Domain of axis x; when ``"image"``, all of x is used.
+    centre
+        Index (x, y, z) of the centre of k-space; by default it is located.
 
     References
     ----------
@@ -54,12 +64,14 @@ def svd_compression_matrix(
     """
     kspace = view_or_lazy(kspace)
     _check_count(n, int(kspace.shape[0]))
-    data = _calibration_data(kspace, calibration, readout_domain).reshape(int(kspace.shape[0]), -1)
+    data = _calibration_data(kspace, calibration, readout_domain, centre).reshape(int(kspace.shape[0]), -1)
     vectors = np.linalg.eigh(data @ data.conj().T)[1]
     return np.ascontiguousarray(vectors[:, ::-1][:, :n].conj().T)
 
 
-def geometric_compression_matrices(kspace: Any, n: int, *, calibration: int = 24) -> np.ndarray:
+def geometric_compression_matrices(
+    kspace: Any, n: int, *, calibration: int = 24, centre: Sequence[int] | None = None
+) -> np.ndarray:
     """Matrices ``(x, n, coils)``: the best compression at each x, aligned so that virtual coils vary
     smoothly.
 
@@ -71,6 +83,8 @@ def geometric_compression_matrices(kspace: Any, n: int, *, calibration: int = 24
         Number of virtual coils.
     calibration
         Width of the central (y, z) region, in samples.
+    centre
+        Index (x, y, z) of the centre of k-space; by default it is located.
 
     Notes
     -----
@@ -84,7 +98,7 @@ def geometric_compression_matrices(kspace: Any, n: int, *, calibration: int = 24
     """
     kspace = view_or_lazy(kspace)
     _check_count(n, int(kspace.shape[0]))
-    data = _calibration_data(kspace, calibration, "image")
+    data = _calibration_data(kspace, calibration, "image", centre)
     coils, nx = data.shape[:2]
     data = data.transpose(1, 0, 2, 3).reshape(nx, coils, -1)
     values, vectors = np.linalg.eigh(data @ data.conj().swapaxes(1, 2))
@@ -105,6 +119,7 @@ def compress_coils(
     *,
     calibration: int = 24,
     readout_domain: Literal["kspace", "image"] = "kspace",
+    centre: Sequence[int] | None = None,
 ) -> tuple[Any, np.ndarray]:
     """Compress the coils to `n` virtual ones; whiten first, so that the noise stays white.
 
@@ -117,7 +132,7 @@ def compress_coils(
     method
         ``"svd"``: one matrix for all. ``"geometric"``: one per x, keeps more energy; needs x in the image
         domain.
-    calibration, readout_domain
+    calibration, readout_domain, centre
         As in :func:`svd_compression_matrix`.
 
     Returns
@@ -135,14 +150,16 @@ def compress_coils(
         If `n` is not from 1 to the number of coils.
     """
     if method == "svd":
-        matrix = svd_compression_matrix(kspace, n, calibration=calibration, readout_domain=readout_domain)
+        matrix = svd_compression_matrix(
+            kspace, n, calibration=calibration, readout_domain=readout_domain, centre=centre
+        )
     elif method == "geometric":
         if readout_domain != "image":
             raise DataError(
                 "Geometric coil compression needs x in the image domain, got readout_domain='kspace'; apply "
                 "operators.ifft(kspace, axes=1) first, or use method='svd'."
             )
-        matrix = geometric_compression_matrices(kspace, n, calibration=calibration)
+        matrix = geometric_compression_matrices(kspace, n, calibration=calibration, centre=centre)
     else:
         raise ValueError(f"method must be 'svd' or 'geometric', got {method!r}.")
     return mix_coils(kspace, matrix), matrix

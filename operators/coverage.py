@@ -14,6 +14,7 @@ import numpy as np
 
 from mrrecon.operators.backend import get_array_module, to_numpy
 from mrrecon.operators.calibration_block import SMALLEST, read_calibration
+from mrrecon.operators.centre import largest_near
 from mrrecon.operators.coils import view_or_lazy
 from mrrecon.operators.errors import ShapeError
 from mrrecon.operators.fourier import ifft
@@ -22,6 +23,7 @@ __all__ = ["MapCoverage", "map_coverage"]
 
 GRID = 48  # samples along an axis of the coarse grid on which support is decided: twice the usual block
 SIGNAL = 0.1  # of the bright tissue, above which there is signal in the low-resolution image
+EDGE = 0.3  # of the largest within a voxel of the low resolution; an edge has about half where it lies
 BRIGHT = 99.0  # percentile that is bright tissue
 BLOCK = 24  # width of the block that maps are compared with
 
@@ -44,7 +46,12 @@ class MapCoverage:
 
 
 def map_coverage(
-    maps: Any, kspace: Any, mask: Any = None, readout_domain: Literal["kspace", "image"] = "kspace"
+    maps: Any,
+    kspace: Any,
+    mask: Any = None,
+    readout_domain: Literal["kspace", "image"] = "kspace",
+    *,
+    centre: Sequence[int] | None = None,
 ) -> MapCoverage:
     """Measure how much signal of the calibration block the maps leave out.
 
@@ -58,6 +65,8 @@ def map_coverage(
         Sampled positions, ``(y, z)`` or ``(x, y, z)``; by default those where the k-space is not zero.
     readout_domain
         Domain of axis x.
+    centre
+        Index (x, y, z) of the centre of k-space; by default it is located.
 
     Raises
     ------
@@ -75,11 +84,11 @@ def map_coverage(
     shape = tuple(int(n) for n in data.shape[1:])
     if tuple(maps.shape[-4:]) != tuple(data.shape):
         raise ShapeError(f"maps have shape {tuple(maps.shape)}, expected ([sets,] coils, x, y, z) = {data.shape}.")
-    block = read_calibration(data, BLOCK, [min(SMALLEST, n) for n in shape], mask, readout_domain)
+    block = read_calibration(data, BLOCK, [min(SMALLEST, n) for n in shape], mask, readout_domain, centre)
     grid = coarse_grid(shape, block.shape[1:])
     images = to_numpy(low_resolution(block, grid))
     level = np.sqrt((np.abs(images) ** 2).sum(axis=0))
-    signal = level > SIGNAL * np.percentile(level, BRIGHT)
+    signal = _signal(level, block.shape[1:])
     if not signal.any():
         return MapCoverage(0.0, 0.0)
     xp, sets = get_array_module(maps), maps
@@ -115,10 +124,12 @@ def low_resolution(block: Any, grid: Sequence[int]) -> Any:
     return ifft(padded, axes=(1, 2, 3))
 
 
-def covered(values: np.ndarray, images: np.ndarray, crop: float, shape: Sequence[int]) -> np.ndarray:
+def covered(
+    values: np.ndarray, images: np.ndarray, block: Sequence[int], crop: float, shape: Sequence[int]
+) -> np.ndarray:
     """Voxels ``(x, y, z)`` that the maps must cover, bool.
 
-    Where the eigenvalue or the signal is high, and what lies between such voxels along two of the axes.
+    Where the eigenvalue is high or there is signal, and what lies between such voxels along two of the axes.
 
     Parameters
     ----------
@@ -126,16 +137,30 @@ def covered(values: np.ndarray, images: np.ndarray, crop: float, shape: Sequence
         Largest eigenvalue on the coarse grid.
     images
         Low-resolution coil images on that grid.
+    block
+        Size of the block of k-space that they are of.
     crop
         Threshold on the eigenvalue.
     shape
         Size of the result.
     """
     level = np.sqrt((np.abs(images) ** 2).sum(axis=0))
-    kept = _filled((values > crop) | (level > SIGNAL * np.percentile(level, BRIGHT))).astype(np.float32)
+    kept = _filled((values > crop) | _signal(level, block)).astype(np.float32)
     for axis, n in enumerate(shape):
         kept = np.moveaxis(np.tensordot(_interpolation(kept.shape[axis], n), kept, axes=(1, axis)), 0, axis)
     return kept >= 0.5
+
+
+def _signal(level: np.ndarray, block: Sequence[int]) -> np.ndarray:
+    """Where there is signal in the low-resolution image of a block of k-space of this size.
+
+    Low resolution carries signal into the air around an object: it must be well above what leaks from the largest in reach.
+    """
+    largest = level
+    for axis, (n, width) in enumerate(zip(level.shape, block, strict=True)):
+        reach = min(n // 2, round(n / width)) if n > 1 else 0
+        largest = largest_near(largest, axis, range(-reach, reach + 1))
+    return np.asarray((level > SIGNAL * np.percentile(level, BRIGHT)) & (level > EDGE * largest))
 
 
 def _filled(mask: np.ndarray) -> np.ndarray:

@@ -42,6 +42,7 @@ CPU_SLAB_BYTES = 256 << 10  # of coil images in flight per thread; with maps and
 CPU_THREAD_BYTES = 512 << 10  # of coil images that are worth another thread
 MEASURE_BYTES = 16 << 20  # of coil images that are worth the measuring of FFT plans
 GPU_SLAB_BYTES = 256 << 20  # of coil images that a GPU holds at once
+SPARSE = 0.5  # share of the lines up to which it pays to transform only these
 AXES = ("x", "y", "z")
 
 
@@ -112,6 +113,8 @@ class CartesianEncoding:
         axes = (0, 1, 2) if self._volume else (1, 2)
         self._weights = self.xp.fft.ifftshift(self.mask, axes).astype(np.float32)
         self._weights /= np.float32(math.prod(self.ishape[-3:][a] for a in axes))
+        taken = np.flatnonzero(to_numpy(self._plane_mask[0]))
+        self._lines_taken = taken if self.xp is np and taken.size <= SPARSE * math.prod(self.oshape[2:]) else None
         self._make_scratch()
 
     def _make_scratch(self) -> None:
@@ -201,10 +204,7 @@ class CartesianEncoding:
             self._combine_planes(data, 0, out)
         else:
             for c in range(0, self.oshape[0], self._chunk):
-                coils = data[c : c + self._chunk]
-                if self._volume:
-                    coils = self.xp.where(self.mask, coils, np.complex64(0))
-                self._combine_planes(ifft(coils, axes=1), c, out)
+                self._combine_planes(self._hybrid(data[c : c + self._chunk]), c, out)
         return as_kind(out.reshape(self.ishape), kspace)
 
     def normal(self, image: Any, out: Any = None) -> Any:
@@ -284,6 +284,17 @@ class CartesianEncoding:
 
         data = writeable_view(data) if self.xp is np else data
         self._each_slab(slab)
+
+    def _hybrid(self, coils: Any) -> Any:
+        """Inverse transform of k-space ``(coils, x, y, z)`` along x; of sparse lines on the CPU, only these."""
+        if self._volume:
+            return ifft(self.xp.where(self.mask, coils, np.complex64(0)), axes=1)
+        if self._lines_taken is None:
+            return ifft(coils, axes=1)
+        planes = np.zeros((*coils.shape[:2], math.prod(coils.shape[2:])), np.complex64)
+        lines = coils.reshape(planes.shape).take(self._lines_taken, axis=2)
+        planes[:, :, self._lines_taken] = ifft(lines[..., None], axes=1)[..., 0]
+        return planes.reshape(coils.shape)
 
     def _normal(self, a: Any, out: Any) -> None:
         if self._volume and self.xp is np:

@@ -9,6 +9,7 @@ for coarse voxels.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ import numpy as np
 from mrrecon.operators.backend import to_numpy
 from mrrecon.operators.coils import SLAB_BYTES, view_or_lazy
 from mrrecon.operators.errors import DataError, ShapeError
-from mrrecon.operators.null_space import EMPTY, PLANES, Found, central_planes, noise_level, null_space
+from mrrecon.operators.null_space import EMPTY, PLANES, Found, central_planes, less_uneven, noise_level, null_space
 
 __all__ = [
     "NoiseEstimate",
@@ -36,6 +37,8 @@ QUIET_PLANES = 0.125  # share of the x positions, those with the least energy, t
 MAX_LINES = 4096  # peripheral readouts looked at: enough for 1 % on 64 coils
 SPIKE = 25.0  # times the median energy: noise gets there once in 3e7 samples of one coil, in fewer of more coils
 SINGULAR, MENDED = 1e-9, 0.05  # least eigenvalue of the correlations: below the first, raised to the second
+SLIGHT = 0.05  # scatter of the noise between coils that whitening gains nothing from, but signal at the edge may cause
+LEAST_VARIANCE = 1e-9  # of the mean, in a covariance of few samples
 LOUD = 2.0  # median energy of all planes over that of the quiet ones, beyond one, in standard errors: noise shows 1.65
 FAR = 4.0  # ratio of two estimates that signal at the edge of k-space does not explain
 AGREE = 0.2  # relative difference of two estimates that is no disagreement
@@ -173,7 +176,9 @@ def estimate_noise_covariance(kspace: Any, mask: Any, readout_domain: Domain = "
     return estimate_noise(kspace, mask, readout_domain).covariance
 
 
-def estimate_noise(kspace: Any, mask: Any, readout_domain: Domain = "kspace") -> NoiseEstimate:
+def estimate_noise(
+    kspace: Any, mask: Any, readout_domain: Domain = "kspace", *, centre: Sequence[int] | None = None
+) -> NoiseEstimate:
     """Estimate the noise from the scan itself, when there is no noise scan.
 
     From the null space of the patches of the calibration block, and from the outermost samples. Signal makes both too
@@ -191,6 +196,8 @@ def estimate_noise(kspace: Any, mask: Any, readout_domain: Domain = "kspace") ->
         either.
     readout_domain
         Domain of axis x.
+    centre
+        Index (x, y, z) of the centre of k-space; by default it is located.
 
     Raises
     ------
@@ -205,7 +212,7 @@ def estimate_noise(kspace: Any, mask: Any, readout_domain: Domain = "kspace") ->
     kspace = view_or_lazy(kspace)
     mask = to_numpy(mask).astype(bool)
     outer = _outermost(kspace, mask, readout_domain)
-    planes = central_planes(kspace, mask, readout_domain)
+    planes = central_planes(kspace, mask, readout_domain, centre)
     inner = None if planes is None else null_space(planes, outer)
     if outer is None and (inner is None or not inner.sound):
         raise DataError(
@@ -258,19 +265,37 @@ def _judged(inner: Found | None, outer: Found | None) -> NoiseEstimate:
     return NoiseEstimate(inner.covariance, method, inner.uncertainty, central, outermost, note)
 
 
-def _shrunk(covariance: np.ndarray, samples: float) -> np.ndarray:
-    """Covariance of few samples, drawn towards its diagonal, and that towards its mean, as far as they are few.
+def _shrunk(covariance: np.ndarray, samples: int) -> np.ndarray:
+    """Covariance of few samples without what chance alone puts into it; positive definite, however few they are.
 
-    After this it is positive definite, however few samples there are.
+    Noise that is alike in all coils looks uneven and correlated in a finite sample: the logarithms of the variances
+    scatter by 1/n, and the squared correlations are 1/n, on average. Only what goes beyond that is kept.
+
+    References
+    ----------
+    Positive-part shrinkage: James, Stein 1961; of covariances: Ledoit, Wolf 2004, J Multivar Anal 88:365.
     """
     coils = len(covariance)
-    diagonal = np.diag(covariance).real
-    level = diagonal.mean()
-    alike = 1 / (1 + samples)
-    variances = (1 - alike) * diagonal + alike * level
-    mixed = (1 - coils / (coils + samples)) * covariance
-    mixed[np.diag_indices(coils)] = np.maximum(variances, 1e-9 * level)
-    return mixed
+    variances = np.diag(covariance).real
+    level = variances.mean()
+    scale = np.sqrt(np.maximum(variances, LEAST_VARIANCE * level))
+    correlations = covariance / np.outer(scale, scale)
+    correlations[np.diag_indices(coils)] = 0
+    by_chance = coils * (coils - 1) / samples
+    kept = _beyond_chance(float((np.abs(correlations) ** 2).sum()), by_chance)
+    correlations *= min(kept, samples / (samples + coils))
+    correlations[np.diag_indices(coils)] = 1
+    logarithms = 2 * np.log(scale)
+    scatter = float(((logarithms - logarithms.mean()) ** 2).sum())
+    spread = _beyond_chance(scatter, (coils - 1) * (1 / samples + 1 / (2 * samples**2)))
+    scale = np.exp((spread * logarithms + (1 - spread) * logarithms.mean()) / 2)
+    mixed = correlations * np.outer(scale, scale)
+    return np.asarray(mixed * (level * coils / np.trace(mixed).real))
+
+
+def _beyond_chance(found: float, by_chance: float) -> float:
+    """Share of a sum of squares that is more than chance."""
+    return max(0.0, 1 - by_chance / found) if found > 0 else 0.0
 
 
 # ---- the outermost samples ---------------------------------------------------------------------------------
@@ -311,7 +336,8 @@ def _outermost(kspace: Any, mask: np.ndarray, readout_domain: Domain) -> Found |
     samples = _without_spikes(samples.astype(np.complex128))
     covariance = samples @ samples.conj().T / samples.shape[1]
     covariance = (covariance + covariance.conj().T) / 2
-    return Found(_shrunk(covariance, samples.shape[1]), 0.5 / math.sqrt(coils * samples.shape[1]), clean=clean)
+    covariance = less_uneven(_shrunk(covariance, samples.shape[1]), SLIGHT)
+    return Found(covariance, 0.5 / math.sqrt(coils * samples.shape[1]), clean=clean)
 
 
 def _peripheral(kspace: Any, mask: np.ndarray) -> np.ndarray:

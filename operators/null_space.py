@@ -16,12 +16,12 @@ from mrrecon.operators.calibration import patch_gram
 from mrrecon.operators.calibration_block import read_calibration
 from mrrecon.operators.errors import CalibrationError
 
-__all__ = ["EMPTY", "PLANES", "Found", "central_planes", "noise_level", "null_space"]
+__all__ = ["EMPTY", "PLANES", "Found", "central_planes", "less_uneven", "noise_level", "null_space"]
 
 BLOCK = 24  # side of the block that patches are taken from, at most
 PLANES = 16  # fewer positions along x than these are too few to learn from: y makes up for it
-ORDER = 300  # of the Gram matrix, at most
-ROWS = 20_000  # patches, at most
+ORDER = 240  # of the Gram matrix, at most
+ROWS = 12_000  # patches, at most
 FOLDS = 4  # parts of the planes, each measured in the null space of the others
 AT_LEAST = 2500  # independent samples in the null space, at least
 WHITENINGS = 2  # times that the coils are whitened by what was found
@@ -55,7 +55,9 @@ def noise_level(covariance: np.ndarray) -> float:
     return float(np.sqrt(np.diag(covariance).real.mean()))
 
 
-def central_planes(kspace: Any, mask: np.ndarray, readout_domain: Literal["kspace", "image"]) -> np.ndarray | None:
+def central_planes(
+    kspace: Any, mask: np.ndarray, readout_domain: Literal["kspace", "image"], centre: Sequence[int] | None = None
+) -> np.ndarray | None:
     """Fully sampled centre of k-space as planes in the image domain, ``(coils, planes, y, z)``; None without any.
 
     The planes are those along x; where these are few (2D scans), y is transformed too and the planes are all lines of
@@ -66,7 +68,7 @@ def central_planes(kspace: Any, mask: np.ndarray, readout_domain: Literal["kspac
     limit = (nx, min(ny, -(-BLOCK * PLANES * 8 // nx)) if few else BLOCK, BLOCK)
     for _ in range(2):  # a second time if samples that the mask has are zero: then without them
         try:
-            block = to_numpy(read_calibration(kspace, limit, (1, 1, 1), mask, readout_domain))
+            block = to_numpy(read_calibration(kspace, limit, (1, 1, 1), mask, readout_domain, centre))
         except CalibrationError:
             return None
         energy = np.abs(block.astype(np.complex128)) ** 2
@@ -115,7 +117,7 @@ def null_space(planes: np.ndarray, start: Found | None) -> Found | None:
     planes
         ``(coils, planes, y, z)`` complex128, x in the image domain.
     start
-        Covariance to start from.
+        Covariance to start from; one that is clean is taken as it is, and only its level is found.
 
     References
     ----------
@@ -138,7 +140,7 @@ def null_space(planes: np.ndarray, start: Found | None) -> Found | None:
         found = _in_threads(lambda fold: patch_gram(fold, (1, *kernel)) / (fold.shape[1] * fits), folds)
         grams = np.array(found)
         independent = used.size / grams.shape[1]  # samples for each direction
-        for _ in range(WHITENINGS):
+        for _ in range(0 if start is not None and start.clean else WHITENINGS):
             white = _mixed(grams, mixing)
             _, outside, bases = _energies(white)
             wide = int((outside <= WIDE * outside[: _end(outside, independent)].mean()).sum())
@@ -148,7 +150,7 @@ def null_space(planes: np.ndarray, start: Found | None) -> Found | None:
         back = np.linalg.inv(mixing)
         shape = back @ back.conj().T
         if start is None or not start.clean:
-            shape = _less_uneven(shape)
+            shape = less_uneven(shape, UNCERTAIN)
         mixing = _inverse_root(shape)
         inside, outside, _ = _energies(_mixed(grams, mixing))
     end = _end(outside, independent)
@@ -164,26 +166,26 @@ def null_space(planes: np.ndarray, start: Found | None) -> Found | None:
     return Found(covariance, min(error, 1.0), not why, why)
 
 
-def _less_uneven(covariance: np.ndarray) -> np.ndarray:
+def less_uneven(covariance: np.ndarray, uncertain: float) -> np.ndarray:
     """Covariance drawn towards noise alike in all coils, as far as what is uneven in it may be signal; same level.
 
     Signal left in an estimate makes the coils near the object look noisier and correlated: heads at 1 to 4 mm with
-    noise alike in all coils show a scatter of up to `UNCERTAIN`. Up to that nothing is left of it, and soon above it
-    nearly all, for the variances of the coils and for their correlations apart.
+    noise alike in all coils show a scatter of up to `UNCERTAIN`. Up to a scatter of `uncertain` nothing is left of it,
+    and soon above it nearly all, for the variances of the coils and for their correlations apart.
     """
     logarithms = np.log(np.diag(covariance).real)
-    share = _uncertain_share(logarithms)
+    share = _uncertain_share(logarithms, uncertain)
     variances = np.exp((1 - share) * logarithms + share * logarithms.mean())
     variances *= np.diag(covariance).real.sum() / variances.sum()
     correlations = covariance / np.exp(np.add.outer(logarithms, logarithms) / 2)
     eigenvalues = np.maximum(np.linalg.eigvalsh(correlations), LEAST_EIGENVALUE)
-    correlations = correlations * (1 - _uncertain_share(np.log(eigenvalues)))
+    correlations = correlations * (1 - _uncertain_share(np.log(eigenvalues), uncertain))
     correlations[np.diag_indices(len(covariance))] = 1
     return correlations * np.sqrt(np.outer(variances, variances))
 
 
-def _uncertain_share(logarithms: np.ndarray) -> float:
-    return float((UNCERTAIN / max(UNCERTAIN, logarithms.std())) ** STEEP)
+def _uncertain_share(logarithms: np.ndarray, uncertain: float) -> float:
+    return float((uncertain / max(uncertain, logarithms.std())) ** STEEP)
 
 
 def _energies(grams: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:

@@ -12,7 +12,7 @@ from mrrecon.errors import FileFormatError, OutputError, ShapeError
 from mrrecon.io.atomic import atomic_path
 from mrrecon.io.bare import bare_acquisition
 from mrrecon.io.checks import array_bytes, note_slices, require_input, require_memory, size_text
-from mrrecon.io.lazy import MemmapArray
+from mrrecon.io.lazy import MemmapArray, in_memory
 from mrrecon.io.registry import Format
 from mrrecon.operators.backend import to_numpy
 from mrrecon.operators.fourier import fft
@@ -75,7 +75,7 @@ def read_array(path: str | Path) -> np.ndarray:
         )
     require_memory(array_bytes(shape), f"Reading {data}")
     stored = np.memmap(data, "<c8", "r", 0, (*shape, 1, 1)[: max(3, len(shape))], order="F")
-    return np.array(stored.transpose(*range(stored.ndim - 1, 2, -1), 0, 1, 2), order="C")
+    return in_memory(stored.transpose(*range(stored.ndim - 1, 2, -1), 0, 1, 2))
 
 
 def read(

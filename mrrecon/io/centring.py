@@ -50,7 +50,7 @@ def centred(acquisition: Acquisition, path: Path, center: Center = None) -> Acqu
     if center == "keep":
         return acquisition
     moved = acquisition.recentre(find_centre(acquisition, str(path)) if center is None else center)
-    if moved is not acquisition:
+    if len(moved.provenance) > len(acquisition.provenance):
         settings = moved.provenance[-1].settings
         far = [
             f"{index} of {n} along {axis}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ import numpy as np
 
 from mrrecon.errors import FileFormatError
 from mrrecon.io.checks import array_bytes, reading, require_memory
+from mrrecon.operators.backend import num_threads
 
-__all__ = ["ArrangedArray", "ChosenCoils", "FileArray", "H5Array", "MemmapArray"]
+__all__ = ["ArrangedArray", "ChosenCoils", "FileArray", "H5Array", "MemmapArray", "in_memory"]
 
 Planes = Callable[[np.ndarray], np.ndarray]
 
@@ -26,6 +28,22 @@ Planes = Callable[[np.ndarray], np.ndarray]
 def _stamp(path: Path) -> tuple[int, int]:
     info = os.stat(path)
     return info.st_size, info.st_mtime_ns
+
+
+def in_memory(stored: np.ndarray) -> np.ndarray:
+    """Copy an array ``(..., x, y, z)``, on disk in any order, to ``complex64`` in C order.
+
+    One y of one volume after the other: a transpose that stays in the cache.
+    """
+    out = np.empty(stored.shape, np.complex64)
+
+    def copy(volume: tuple[int, ...]) -> None:
+        for y in range(stored.shape[-2]):
+            out[volume][:, y] = stored[volume][:, y]
+
+    with ThreadPoolExecutor(num_threads()) as pool:
+        list(pool.map(copy, np.ndindex(stored.shape[:-3])))
+    return out
 
 
 def _normalise(key: Any, shape: tuple[int, ...]) -> tuple[list[slice], tuple[Any, ...]]:
@@ -206,7 +224,7 @@ class MemmapArray(FileArray):
         stored = np.memmap(self.path, np.dtype(self.source_dtype), "r", self.offset, self.source_shape, self.order)
         present = tuple(axis for axis in self.axes if axis is not None)
         view = stored.transpose(present)[tuple(None if axis is None else slice(None) for axis in self.axes)]
-        part = np.array(view[coils, xs], dtype=np.complex64, order="C")
+        part = in_memory(view[coils, xs])
         return self.finish(part) if self.finish else part
 
 

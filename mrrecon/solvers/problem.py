@@ -197,7 +197,7 @@ def pose(acquisition: Acquisition, method: str) -> Problem:
     scan = whitened(acquisition)
     encoding = CartesianEncoding(scan.maps, scan.mask, scan.domains[0])
     lipschitz = largest_eigenvalue(encoding)
-    measured = signal_scale(scan.kspace, scan.mask, scan.domains[0])
+    measured = signal_scale(scan.kspace, scan.mask, scan.domains[0], centre=scan.centre.index)
     root = lipschitz**0.5
     scale = measured.level / root
     backprojection = encoding.adjoint(scan.kspace)
@@ -220,14 +220,12 @@ def pose(acquisition: Acquisition, method: str) -> Problem:
 def _complete(scan: Acquisition) -> tuple[range | None, range | None, range | None]:
     """The fully sampled centre; of a readout that is complete, as many samples as across it."""
     from mrrecon.operators.calibration_block import sampled_block
-    from mrrecon.operators.centre import kspace_centre
 
-    slices = scan.readout != "x"
-    centre = kspace_centre(scan.kspace, scan.mask, scan.domains[0], axes=(1, 2) if slices else (0, 1, 2)).index
+    centre = scan.centre.index
     block = sampled_block(scan.mask, centre[3 - scan.mask.ndim :], symmetric=True)
     side = min(max(map(len, block)), scan.shape[0])
     x = block[0] if len(block) == 3 else range(centre[0] - side // 2, centre[0] - side // 2 + side)
-    return None if slices else x, block[-2], block[-1]
+    return None if scan.readout != "x" else x, block[-2], block[-1]
 
 
 def _checked_start(initial: Any, shape: tuple[int, ...], scale: float) -> np.ndarray:
@@ -262,7 +260,7 @@ def _noise_level(scan: Acquisition) -> float:
         return scan.noise_std
     from mrrecon.operators.noise import estimate_noise
 
-    estimate = estimate_noise(scan.kspace, scan.mask, scan.domains[0])
+    estimate = estimate_noise(scan.kspace, scan.mask, scan.domains[0], centre=scan.centre.index)
     if estimate.note:
         warnings.warn(estimate.note, stacklevel=4)
     return estimate.level

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -35,7 +36,13 @@ class SignalScale:
     power: float
 
 
-def signal_scale(kspace: Any, mask: np.ndarray, readout_domain: Literal["kspace", "image"] = "kspace") -> SignalScale:
+def signal_scale(
+    kspace: Any,
+    mask: np.ndarray,
+    readout_domain: Literal["kspace", "image"] = "kspace",
+    *,
+    centre: Sequence[int] | None = None,
+) -> SignalScale:
     """Measure the signal level in the low-resolution image that the central block of k-space gives.
 
     Parameters
@@ -47,6 +54,8 @@ def signal_scale(kspace: Any, mask: np.ndarray, readout_domain: Literal["kspace"
         large as is fully sampled, up to 16.
     readout_domain
         Domain of axis x.
+    centre
+        Index (x, y, z) of the centre of k-space; by default it is located.
 
     Raises
     ------
@@ -65,7 +74,7 @@ def signal_scale(kspace: Any, mask: np.ndarray, readout_domain: Literal["kspace"
     squares weighted by the squares.
     """
     shape = tuple(int(n) for n in kspace.shape[1:])
-    block = to_numpy(central_samples(kspace, mask, BLOCK, readout_domain))
+    block = to_numpy(central_samples(kspace, mask, BLOCK, readout_domain, centre=centre))
     for axis, n in enumerate(block.shape[1:], start=1):
         window = np.hanning(n + 2)[1:-1] if n > 2 else np.ones(n)
         block = block * window.reshape([-1 if i == axis else 1 for i in range(4)]).astype(np.float32)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mrrecon.errors import DataError, SolverError
-from mrrecon.operators import kspace_centre
 from mrrecon.operators.backend import get_array_module, to_device, to_numpy
 from mrrecon.operators.calibration_block import block_index, sampled_block
 from mrrecon.operators.encoding import CartesianEncoding
@@ -117,7 +116,7 @@ def _split(scan: Acquisition, share: float, seed: int) -> tuple[Acquisition, np.
         raise DataError(f"held_out must be between 0 and 1, got {share}.")
     mask = to_numpy(scan.mask)
     outside = mask.copy()
-    centre = kspace_centre(scan.kspace, mask, scan.domains[0]).index[3 - mask.ndim :]
+    centre = scan.centre.index[3 - mask.ndim :]
     block = sampled_block(mask, centre, [max(1, n // 2) for n in mask.shape])
     outside[block_index(block, mask.shape)] = False
     places = np.flatnonzero(outside)
