@@ -258,9 +258,9 @@ def calibrate(acquisition: Acquisition, *, cover: bool = True, **settings: Any) 
         The scan, undersampled or not; only its calibration region is read, around the centre of k-space wherever that
         lies.
     cover
-        Leave no holes in the maps inside the object (which :func:`mrrecon.operators.espirit` does not by default).
+        Leave no holes in the maps inside the object (which :func:`mrrecon.operators.espirit_maps` does not by default).
     settings
-        Passed to :func:`mrrecon.operators.espirit` (calibration, kernel, threshold, crop, sets, ...).
+        Passed to :func:`mrrecon.operators.espirit_maps` (calibration, kernel, threshold, crop, sets, ...).
 
     Returns
     -------

@@ -57,8 +57,8 @@ class Reconstruction:
         ``"deviation"``, the standard deviation over posterior samples, per real component.
     metrics
         ``"chi_squared"``, how well the image explains the data, where the solver knows it (see ``chi_squared`` of
-        :class:`mrrecon.solvers.problem.Problem`); and numbers from :func:`mrrecon.metrics.evaluate`, with their policy,
-        when a reference was at hand.
+        :class:`mrrecon.solvers.parts.problem.Problem`); and numbers from :func:`mrrecon.metrics.evaluate`, with their
+        policy, when a reference was at hand.
     provenance
         The steps of the acquisition.
     versions

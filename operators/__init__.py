@@ -11,13 +11,13 @@ if __name__ == "operators":
 
 _HOME: dict[str, str] = {
     "KspaceCentre": "centre",
-    "calibration_region": "calibration_block",
-    "central_samples": "calibration_block",
-    "sampled_block": "calibration_block",
+    "calibration_region": "calibration_data",
+    "central_samples": "calibration_data",
+    "sampled_block": "calibration_data",
     "kspace_centre": "centre",
     "MapCoverage": "coverage",
     "map_coverage": "coverage",
-    "espirit": "calibration",
+    "espirit": "espirit_maps",
     "CartesianEncoding": "encoding",
     "fft": "fourier",
     "ifft": "fourier",
@@ -26,16 +26,16 @@ _HOME: dict[str, str] = {
     "ArrayLinop": "sense",
     "FFT": "sense",
     "Sense": "sense",
-    "CALIBRATION": "sampling",
-    "MASK_KINDS": "sampling",
-    "acceleration": "sampling",
-    "acceleration_in_ellipse": "sampling",
-    "calibration_side": "sampling",
-    "equispaced": "sampling",
-    "gaussian": "sampling",
-    "make_mask": "sampling",
-    "poisson": "sampling",
-    "uniform": "sampling",
+    "CALIBRATION": "masks",
+    "MASK_KINDS": "masks",
+    "acceleration": "masks",
+    "acceleration_in_ellipse": "masks",
+    "calibration_side": "masks",
+    "equispaced": "masks",
+    "gaussian": "masks",
+    "make_mask": "masks",
+    "poisson": "masks",
+    "uniform": "masks",
     "compress_coils": "compression",
     "geometric_compression_matrices": "compression",
     "mix_coils": "coils",
@@ -69,4 +69,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "errors"]
+    return __all__

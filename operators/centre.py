@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mrrecon.errors import ShapeError
 from mrrecon.operators.backend import to_numpy
 from mrrecon.operators.coils import view_or_lazy
-from mrrecon.operators.errors import ShapeError
 
 __all__ = ["KspaceCentre", "kspace_centre", "largest_near"]
 

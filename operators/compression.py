@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mrrecon.errors import DataError, ShapeError
 from mrrecon.operators.backend import to_numpy
-from mrrecon.operators.calibration_block import around, read_block
+from mrrecon.operators.calibration_data import around, read_block
 from mrrecon.operators.centre import kspace_centre
 from mrrecon.operators.coils import mix_coils, view_or_lazy
-from mrrecon.operators.errors import DataError, ShapeError
 
 __all__ = ["compress_coils", "geometric_compression_matrices", "svd_compression_matrix"]
 

@@ -12,11 +12,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mrrecon.errors import ShapeError
 from mrrecon.operators.backend import get_array_module, to_numpy
-from mrrecon.operators.calibration_block import SMALLEST, read_calibration
+from mrrecon.operators.calibration_data import SMALLEST, read_calibration
 from mrrecon.operators.centre import largest_near
 from mrrecon.operators.coils import view_or_lazy
-from mrrecon.operators.errors import ShapeError
 from mrrecon.operators.fourier import ifft
 
 __all__ = ["MapCoverage", "map_coverage"]
@@ -154,7 +154,8 @@ def covered(
 def _signal(level: np.ndarray, block: Sequence[int]) -> np.ndarray:
     """Where there is signal in the low-resolution image of a block of k-space of this size.
 
-    Low resolution carries signal into the air around an object: it must be well above what leaks from the largest in reach.
+    Low resolution carries signal into the air around an object: it must be well above what leaks from the largest in
+    reach.
     """
     largest = level
     for axis, (n, width) in enumerate(zip(level.shape, block, strict=True)):

@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mrrecon.errors import DataError, MaskError, ShapeError
 from mrrecon.operators.backend import (
     as_array,
     as_kind,
@@ -30,11 +31,10 @@ from mrrecon.operators.backend import (
     to_numpy,
     writeable_view,
 )
-from mrrecon.operators.errors import DataError, MaskError, ShapeError
 from mrrecon.operators.fourier import InPlaceFFT, fft, ifft
 from mrrecon.operators.kernels import encoding_kernels
-from mrrecon.operators.linalg import cg_curvature
 from mrrecon.operators.parallel import ScratchPool, run_slabs
+from mrrecon.operators.vectors import cg_curvature
 
 __all__ = ["CartesianEncoding"]
 

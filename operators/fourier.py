@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from mrrecon.errors import DataError, ShapeError
 from mrrecon.operators.backend import as_array, as_kind, get_array_module, num_threads
-from mrrecon.operators.errors import DataError, ShapeError
 from mrrecon.operators.parallel import ScratchPool, run_slabs
 
 __all__ = ["InPlaceFFT", "fft", "fft_library", "ifft", "roll_phase"]

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from mrrecon.errors import ShapeError
 from mrrecon.operators.backend import get_array_module, num_threads
-from mrrecon.operators.errors import ShapeError
 from mrrecon.operators.parallel import ScratchPool, run_slabs
 
 __all__ = ["average", "extrapolate", "gradient_step"]

@@ -10,9 +10,9 @@ from typing import Any, Literal
 import numpy as np
 import sigpy
 
+from mrrecon.errors import ShapeError
 from mrrecon.operators.backend import is_torch
 from mrrecon.operators.encoding import CartesianEncoding
-from mrrecon.operators.errors import ShapeError
 from mrrecon.operators.fourier import fft, ifft
 
 __all__ = ["FFT", "ArrayLinop", "Sense"]

@@ -36,12 +36,6 @@ _HOME: dict[str, str] = {
     "ddim_step": "sampling",
     "sample": "sampling",
     "sampling_times": "sampling",
-    "PriorDependencyError": "errors",
-    "PriorError": "errors",
-    "PriorFailure": "errors",
-    "PriorFileError": "errors",
-    "PriorInputError": "errors",
-    "UnknownPriorError": "errors",
 }  # public name -> module that defines it
 
 __all__ = sorted(_HOME)
@@ -54,4 +48,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "errors"]
+    return __all__

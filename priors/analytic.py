@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from mrrecon.errors import PriorInputError
 from mrrecon.priors.base import Condition, SlicePrior
-from mrrecon.priors.errors import PriorInputError
 from mrrecon.priors.schedule import complex_noise
 
 __all__ = ["GaussianMixturePrior", "GaussianPrior", "Posterior"]

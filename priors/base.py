@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mrrecon.priors.errors import PriorError, PriorFailure, PriorInputError
+from mrrecon.errors import PriorError, PriorFailure, PriorInputError
 from mrrecon.priors.schedule import NoiseSchedule
 
 __all__ = ["Condition", "NoisePredictor", "SlicePrior"]

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch.nn.functional import pad as _pad
 
+from mrrecon.errors import PriorDependencyError, PriorInputError
 from mrrecon.priors.base import Condition, SlicePrior
-from mrrecon.priors.errors import PriorDependencyError, PriorInputError
 
 __all__ = ["TikhonovPrior", "TotalVariationPrior", "WaveletPrior"]
 

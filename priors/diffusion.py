@@ -9,9 +9,9 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from mrrecon.errors import PriorInputError
 from mrrecon.priors import networks
 from mrrecon.priors.base import Condition, NoisePredictor
-from mrrecon.priors.errors import PriorInputError
 from mrrecon.priors.padding import pad_to_multiple
 from mrrecon.priors.schedule import NoiseSchedule
 

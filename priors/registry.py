@@ -14,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mrrecon.priors.errors import PriorError, PriorInputError, UnknownPriorError
-from mrrecon.priors.settings import settings_problem
+from mrrecon.errors import PriorError, PriorInputError, UnknownPriorError
 from mrrecon.priors.storage import CARD, CONFIG, WEIGHTS, load_prior, prior_class, read_config, tensor_shapes
+from mrrecon.settings import settings_problem
 
 if TYPE_CHECKING:  # listing priors must not cost the import of torch
     from mrrecon.priors.base import SlicePrior

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from mrrecon.errors import PriorInputError
 from mrrecon.priors.base import Condition, SlicePrior
-from mrrecon.priors.errors import PriorInputError
 from mrrecon.priors.schedule import NoiseSchedule, complex_noise
 
 __all__ = ["SPACINGS", "SamplingStatus", "ddim_step", "sample", "sampling_times"]

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mrrecon.priors.errors import PriorInputError
+from mrrecon.errors import PriorInputError
 
 __all__ = ["NoiseSchedule", "complex_noise"]
 

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mrrecon.priors.errors import PriorError, PriorFileError
-from mrrecon.priors.settings import settings_of, settings_problem
+from mrrecon.errors import PriorError, PriorFileError
+from mrrecon.settings import settings_of, settings_problem
 
 if TYPE_CHECKING:  # this module is imported to list priors, which must not cost the import of torch
     import torch

@@ -9,7 +9,7 @@ from solver_scans import centred_fft, coil_maps, random_mask
 
 from mrrecon.acquisition import Acquisition
 from mrrecon.priors import GaussianPrior
-from mrrecon.solvers.problem import pose
+from mrrecon.solvers.parts.problem import pose
 
 SHAPE = (9, 8, 8)
 AXES = (-3, -2, -1)

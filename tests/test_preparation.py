@@ -86,7 +86,7 @@ def test_singular_covariance_is_mended_with_a_note(scan, covariance):
 
 def test_declined_whitening_keeps_coils_and_noise_level(scan):
     from mrrecon.preparation import decline_whitening
-    from mrrecon.solvers.problem import whitened
+    from mrrecon.solvers.parts.problem import whitened
 
     kept = decline_whitening(scan)
     assert kept.noise_std == pytest.approx(scan.noise_std)

@@ -21,7 +21,7 @@ import mrrecon.operators.encoding as encoding_module
 from mrrecon import io, metrics, operators, solvers
 from mrrecon.acquisition import Acquisition
 from mrrecon.cli import main
-from mrrecon.errors import DataError, MaskError
+from mrrecon.errors import DataError, MaskError, MissingDependencyError
 from mrrecon.operators import (
     FFT,
     FiniteDifference,
@@ -29,13 +29,12 @@ from mrrecon.operators import (
     Wavelet,
     backend,
     check_adjoint,
-    linalg,
     proximal,
     total_variation,
+    vectors,
 )
 from mrrecon.operators.encoding import CartesianEncoding
-from mrrecon.operators.errors import MissingDependencyError
-from mrrecon.operators.kernels import cpu, cuda
+from mrrecon.operators.kernels import cuda, sense_cpu
 from mrrecon.reconstruction import Reconstruction
 from mrrecon.resolution import crop_kspace
 
@@ -209,7 +208,7 @@ def test_sparsifying_linops(cupy, sigpy_with_cupy, rng):
 @pytest.mark.parametrize("readout_domain", ["image", "kspace"])
 def test_engine_with_cuda_kernels(cupy, rng, monkeypatch, tmp_path, readout_domain):
     """The engine with cuda.py and sense.cu, compiled for the CPU; slabs of some planes that overlap."""
-    monkeypatch.setattr(encoding_module, "encoding_kernels", lambda xp: cpu if xp is np else cuda)
+    monkeypatch.setattr(encoding_module, "encoding_kernels", lambda xp: sense_cpu if xp is np else cuda)
     monkeypatch.setattr(cuda, "_launch", launcher(compile_kernels(tmp_path)))
     monkeypatch.setattr(encoding_module, "GPU_SLAB_BYTES", 20_000 if readout_domain == "kspace" else 40_000)
     maps = draw(rng, 2, 3, *SHAPE)
@@ -224,15 +223,17 @@ def test_engine_with_cuda_kernels(cupy, rng, monkeypatch, tmp_path, readout_doma
         same(there.normal(cupy.asarray(image)), here.normal(image))
 
 
-def test_linalg(cupy, rng):
+def test_vectors(cupy, rng):
     here = [draw(rng, 4, 5, 6) for _ in range(4)]
     there = [cupy.asarray(a) for a in here]
-    assert linalg.real_dot(*there[:2]) == pytest.approx(linalg.real_dot(*here[:2]), rel=1e-5)
+    assert vectors.real_dot(*there[:2]) == pytest.approx(vectors.real_dot(*here[:2]), rel=1e-5)
     for ridge in (0.0, 0.3):
-        assert linalg.cg_curvature(*there[:2], ridge) == pytest.approx(linalg.cg_curvature(*here[:2], ridge), rel=1e-5)
-    assert linalg.cg_update(*there, 0.7) == pytest.approx(linalg.cg_update(*here, 0.7), rel=1e-5)
-    linalg.cg_direction(there[2], there[1], 0.4)
-    linalg.cg_direction(here[2], here[1], 0.4)
+        assert vectors.cg_curvature(*there[:2], ridge) == pytest.approx(
+            vectors.cg_curvature(*here[:2], ridge), rel=1e-5
+        )
+    assert vectors.cg_update(*there, 0.7) == pytest.approx(vectors.cg_update(*here, 0.7), rel=1e-5)
+    vectors.cg_direction(there[2], there[1], 0.4)
+    vectors.cg_direction(here[2], here[1], 0.4)
     for a, b in zip(there, here, strict=True):
         same(a, b)
 

@@ -37,7 +37,7 @@ from common import DATA
 from peak import device_record, flops_per_pixel, peak_flops
 
 from mrrecon import training
-from mrrecon.io.atomic import atomic_path
+from mrrecon.atomic import atomic_path
 from mrrecon.training.processes import Place, joined
 
 RECIPES = Path(__file__).parent / "recipes"

@@ -11,7 +11,7 @@ from mrrecon.commands.files import Reads, Writes, check_folder
 from mrrecon.errors import DataError
 
 if TYPE_CHECKING:
-    from mrrecon.studies.grid import Run
+    from mrrecon.studies.runs import Run
 
 __all__ = ["bench"]
 

@@ -102,7 +102,7 @@ def check_folder(path: str) -> None:
     OutputError
         If there is a file of that name, or it or the first folder above it that exists is not writable.
     """
-    from mrrecon.io.atomic import try_target
+    from mrrecon.atomic import try_target
 
     found = Path(path).absolute()
     while not os.path.lexists(found):

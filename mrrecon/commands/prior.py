@@ -78,8 +78,8 @@ def prior_show(name: PriorChoice) -> None:
 
 def _check_result(path: str) -> None:
     """Refuse a table or picture that could not be written, before the long work."""
-    from mrrecon.evaluation.tables import TABLES
-    from mrrecon.io.atomic import check_target, try_target
+    from mrrecon.atomic import check_target, try_target
+    from mrrecon.denoising.tables import TABLES
 
     if not path.lower().endswith((*TABLES, CURVES)):
         raise OutputError(f"{path}: results are written as {', '.join(TABLES)} or, curves, {CURVES}.")
@@ -149,26 +149,27 @@ def prior_evaluate(
     precision
         Arithmetic of networks.
     """
-    from mrrecon import evaluation
     from mrrecon.reconstruction import versions
 
     files = list(output or [])
-    levels = evaluation.reference_levels(times)
+    from mrrecon import denoising
+
+    levels = denoising.reference_levels(times)
     priors = _load(names, device, precision)
-    without = evaluation.baselines([] if baselines == ["none"] else baselines)
+    without = denoising.baselines([] if baselines == ["none"] else baselines)
     without = [method for method in without if method.name not in priors]
-    methods = [*(evaluation.of_prior(prior, name) for name, (prior, _) in priors.items()), *without]
+    methods = [*(denoising.of_prior(prior, name) for name, (prior, _) in priors.items()), *without]
     sources = _sources(data)
     _warn_of_training_data([prior for prior, _ in priors.values()], sources)
-    cases = evaluation.validation_slices(_volumes(sources), voxel_size, slices, seed)
+    cases = denoising.validation_slices(_volumes(sources), voxel_size, slices, seed)
     total = len(methods) * len(levels) * len({case.voxel_size for case in cases})
     report, close = _bar(total)
     try:
-        rows = evaluation.compare(methods, cases, levels, seed, report)
+        rows = denoising.compare(methods, cases, levels, seed, report)
     finally:
         close()
     record = {
-        "policy": evaluation.POLICY,
+        "policy": denoising.POLICY,
         "settings": {"seed": seed, "slices_per_plane": slices, "times": times, "voxel_sizes": voxel_size},
         "data": [_file_record(path) for path in sources],
         "volumes": list(dict.fromkeys(case.volume for case in cases)),
@@ -177,20 +178,20 @@ def prior_evaluate(
         "baselines": {method.name: method.about for method in without},
         "versions": versions(),
     }
-    print(f"Denoising, complex PSNR in dB, {sum(len(c.slices) for c in cases)} slices\n\n{evaluation.markdown(rows)}")
+    print(f"Denoising, complex PSNR in dB, {sum(len(c.slices) for c in cases)} slices\n\n{denoising.markdown(rows)}")
     for path in files:
         if path.lower().endswith(CURVES):
-            evaluation.draw_curves(rows, path, dashed=[method.name for method in without])
+            denoising.draw_curves(rows, path, dashed=[method.name for method in without])
         else:
-            evaluation.write_tables(rows, record, path)
+            denoising.write_tables(rows, record, path)
     if pictures is not None:
         first = [case for case in cases if case.voxel_size == cases[0].voxel_size]
-        evaluation.draw_denoised(methods, max(first, key=lambda case: case.plane), rows, pictures, seed)
+        denoising.draw_denoised(methods, max(first, key=lambda case: case.plane), rows, pictures, seed)
         files.append(pictures)
     if samples is not None:
         matrix = shape or tuple(round(edge / voxel_size[0]) for edge in SAMPLE_EDGES)
         drawn = {name: _draw(prior, matrix, voxel_size[0], seed, steps) for name, (prior, _) in priors.items()}
-        evaluation.draw_samples(drawn, samples)
+        denoising.draw_samples(drawn, samples)
         files.append(samples)
     for path in files:
         print(f"wrote {path}")
@@ -218,7 +219,7 @@ def _load(names: list[str], device: str, precision: str) -> dict[str, tuple[Any,
 
 
 def _settings(prior: Any) -> dict[str, Any]:
-    from mrrecon.priors.errors import PriorError
+    from mrrecon.errors import PriorError
 
     try:
         return prior.config()

@@ -15,7 +15,7 @@ from mrrecon.commands.results import chi_squared_note, chi_squared_text
 from mrrecon.commands.shared import clock, read_scan, undersample, working, write_all
 from mrrecon.errors import DataError, MRReconError, OutputError, SolverError
 from mrrecon.solvers import Solver
-from mrrecon.solvers.checkpoint import is_checkpoint
+from mrrecon.solvers.parts.checkpoint import is_checkpoint
 
 if TYPE_CHECKING:
     from mrrecon.acquisition import Acquisition
@@ -105,7 +105,7 @@ def recon(
     from mrrecon import io, operators, solvers
     from mrrecon.commands.partial import with_partial
     from mrrecon.operators.backend import to_device
-    from mrrecon.solvers.iterative import FINISHED, IterativeSolver
+    from mrrecon.solvers.parts.iterative import FINISHED, IterativeSolver
 
     solver = _with_choices(solver or solvers.CGSense(), prior, time_budget)
     to_device(np.zeros(1), device)  # refuses at once where there is no GPU

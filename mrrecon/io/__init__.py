@@ -189,7 +189,7 @@ def check_output(path: str | os.PathLike[str], kind: Kind, format: str | None = 
     MissingDependencyError
         If the format needs a package that is not installed.
     """
-    from mrrecon.io.atomic import check_target, try_target
+    from mrrecon.atomic import check_target, try_target
 
     chosen = find_writer(path, format, kind)
     check_target(path, folder=chosen.folder)

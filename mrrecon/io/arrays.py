@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mrrecon.atomic import atomic_path
 from mrrecon.errors import FileFormatError, OutputError
-from mrrecon.io.atomic import atomic_path
 from mrrecon.io.checks import reading, require_input
 from mrrecon.io.registry import Kind
 from mrrecon.operators.backend import to_numpy

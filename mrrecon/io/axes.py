@@ -18,7 +18,7 @@ import numpy as np
 from mrrecon.errors import DataError, FileFormatError
 from mrrecon.io.centring import is_wrapped
 from mrrecon.io.lines import SHORT, Kind, Lines, energy_of
-from mrrecon.operators.calibration_block import calibration_region
+from mrrecon.operators.calibration_data import calibration_region
 
 __all__ = ["Layout", "find_layout"]
 

@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 
 from mrrecon.acquisition import Acquisition
+from mrrecon.atomic import atomic_path
 from mrrecon.errors import FileFormatError, OutputError, ShapeError
-from mrrecon.io.atomic import atomic_path
 from mrrecon.io.bare import bare_acquisition
 from mrrecon.io.checks import array_bytes, note_slices, require_input, require_memory, size_text
 from mrrecon.io.lazy import MemmapArray, in_memory

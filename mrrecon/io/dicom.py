@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mrrecon.atomic import atomic_folder
 from mrrecon.errors import DataError, MissingDependencyError
-from mrrecon.io.atomic import atomic_folder
 from mrrecon.io.registry import Format
 from mrrecon.reconstruction import Reconstruction
 

@@ -12,8 +12,8 @@ from typing import Any
 import h5py
 import numpy as np
 
+from mrrecon.atomic import atomic_path
 from mrrecon.errors import FileFormatError
-from mrrecon.io.atomic import atomic_path
 from mrrecon.io.checks import array_bytes, size_text
 
 __all__ = ["create_hdf5", "is_hdf5", "open_if_hdf5", "read_text", "require_dataset"]

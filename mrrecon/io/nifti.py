@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from mrrecon.atomic import atomic_path
 from mrrecon.errors import DataError, FileFormatError
-from mrrecon.io.atomic import atomic_path
 from mrrecon.io.checks import array_bytes, reading, require_input, require_memory
 from mrrecon.io.registry import Format
 from mrrecon.reconstruction import Reconstruction

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mrrecon.atomic import atomic_path
 from mrrecon.errors import DataError, ShapeError
-from mrrecon.io.atomic import atomic_path
 from mrrecon.io.registry import Format
 from mrrecon.operators.backend import to_numpy
 from mrrecon.reconstruction import Reconstruction

@@ -18,7 +18,7 @@ from mrrecon.acquisition import Acquisition, Step
 from mrrecon.errors import DataError, FileFormatError
 from mrrecon.io.centring import Center, centred
 from mrrecon.io.checks import array_bytes, reading, require_input, require_memory
-from mrrecon.priors.settings import value_problem
+from mrrecon.settings import value_problem
 
 __all__ = ["KINDS", "Format", "Kind", "checked_options", "detect", "formats", "read", "reader_options"]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from mrrecon.atomic import atomic_path
 from mrrecon.errors import DataError, OutputError
-from mrrecon.io.atomic import atomic_path
 from mrrecon.report.montages import draw_montage
 from mrrecon.report.plots import draw_cost, draw_quality, draw_settings
 from mrrecon.report.summary import BEST, MEASURES, Summary, gains, line_name

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mrrecon.io.atomic import atomic_path
-from mrrecon.studies.planes import PLANES
+from mrrecon.atomic import atomic_path
+from mrrecon.pictures.planes import PLANES
 
 __all__ = ["draw_montage"]
 
@@ -28,7 +28,7 @@ def draw_montage(truth: Planes, columns: Sequence[tuple[str, Planes]], title: st
     Parameters
     ----------
     truth
-        From :func:`mrrecon.studies.planes.cut_planes`.
+        From :func:`mrrecon.pictures.planes.cut_planes`.
     columns
         Text above, and planes, of each method.
     title

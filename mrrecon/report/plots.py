@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mrrecon.io.atomic import atomic_path
+from mrrecon.atomic import atomic_path
 from mrrecon.report.summary import BEST, Summary, means
 from mrrecon.studies.study import DEFAULT
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mrrecon.io.atomic import atomic_path
+from mrrecon.atomic import atomic_path
 from mrrecon.report.summary import BEST, Summary
 from mrrecon.studies.study import DEFAULT
 

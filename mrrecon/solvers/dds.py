@@ -10,18 +10,18 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mrrecon.errors import DataError
-from mrrecon.solvers.conjugate_gradients import data_step
-from mrrecon.solvers.posterior import DataConsistency, PosteriorSampler
-from mrrecon.solvers.problem import Problem
-from mrrecon.solvers.sampling import Guess
-from mrrecon.solvers.sliced_prior import SlicedPrior
+from mrrecon.solvers.parts.data_step import data_step
+from mrrecon.solvers.parts.plane_priors import SlicedPrior
+from mrrecon.solvers.parts.posterior import DataConsistency, PosteriorSampler
+from mrrecon.solvers.parts.posterior_steps import Guess
+from mrrecon.solvers.parts.problem import Problem
 
 __all__ = ["DDS", "TPDM", "SinglePlaneSampler", "WarmDataStep"]
 
 
 @dataclass(frozen=True)
 class SinglePlaneSampler(PosteriorSampler):
-    """A sampler that sees slices of one plane only; see :class:`~mrrecon.solvers.posterior.PosteriorSampler`.
+    """A sampler that sees slices of one plane only; see :class:`~mrrecon.solvers.parts.posterior.PosteriorSampler`.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class SinglePlaneSampler(PosteriorSampler):
         return self.plane
 
     def cycle(self, prior: SlicedPrior, number: int) -> Iterator[int]:
-        """See :class:`~mrrecon.solvers.posterior.PosteriorSampler`."""
+        """See :class:`~mrrecon.solvers.parts.posterior.PosteriorSampler`."""
         return cycle([self.primary(prior)])
 
 
@@ -83,8 +83,8 @@ class WarmDataStep:
 class DDS(SinglePlaneSampler):
     """Decomposed diffusion sampling: slices of one plane are denoised, and a few conjugate gradients fit the data.
 
-    Parameters, result and residual are those of :class:`~mrrecon.solvers.posterior.PosteriorSampler`; ``gamma=1``,
-    ``renoise="predicted"``, ``first_level=None`` and ``spacing="time"`` are the published choices.
+    Parameters, result and residual are those of :class:`~mrrecon.solvers.parts.posterior.PosteriorSampler`;
+    ``gamma=1``, ``renoise="predicted"``, ``first_level=None`` and ``spacing="time"`` are the published choices.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ class DDS(SinglePlaneSampler):
     name: ClassVar[str] = "dds"
 
     def data_consistency(self, problem: Problem, prior: SlicedPrior) -> DataConsistency:
-        """See :class:`~mrrecon.solvers.posterior.PosteriorSampler`."""
+        """See :class:`~mrrecon.solvers.parts.posterior.PosteriorSampler`."""
         return WarmDataStep(problem, self.cg_steps)
 
 
@@ -137,7 +137,7 @@ class TPDM(DDS):
             raise ValueError(f"period must be at least 1, got {self.period}; leave it out for planes in turn.")
 
     def cycle(self, prior: SlicedPrior, number: int) -> Iterator[int]:
-        """See :class:`~mrrecon.solvers.posterior.PosteriorSampler`."""
+        """See :class:`~mrrecon.solvers.parts.posterior.PosteriorSampler`."""
         primary = self.primary(prior)
         others = [plane for plane in prior.planes if plane != primary]
         if self.period is None or not others:

@@ -9,13 +9,13 @@ import numpy as np
 
 from mrrecon.errors import DataError
 from mrrecon.operators.backend import as_array, get_array_module
-from mrrecon.operators.linalg import real_dot
-from mrrecon.solvers.conjugate_gradients import data_step
+from mrrecon.operators.vectors import real_dot
 from mrrecon.solvers.dds import SinglePlaneSampler
-from mrrecon.solvers.posterior import DataConsistency
-from mrrecon.solvers.problem import Problem
-from mrrecon.solvers.sampling import Guess
-from mrrecon.solvers.sliced_prior import SlicedPrior
+from mrrecon.solvers.parts.data_step import data_step
+from mrrecon.solvers.parts.plane_priors import SlicedPrior
+from mrrecon.solvers.parts.posterior import DataConsistency
+from mrrecon.solvers.parts.posterior_steps import Guess
+from mrrecon.solvers.parts.problem import Problem
 
 __all__ = ["DPS", "noise_derivative_adjoint"]
 
@@ -32,7 +32,7 @@ class DPS(SinglePlaneSampler):
     more it is that of the pseudoinverse guidance of Song et al. The step length z needs no tuning: it minimises
     ``|A x - y|^2 / s^2 + |x - x0|^2 / c^2`` along the direction, hence is right wherever J is a multiple of the
     identity. The prior must be differentiable. Each step costs two evaluations of every slice, and a backward pass.
-    Parameters, result and residual are those of :class:`~mrrecon.solvers.posterior.PosteriorSampler`.
+    Parameters, result and residual are those of :class:`~mrrecon.solvers.parts.posterior.PosteriorSampler`.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class DPS(SinglePlaneSampler):
     name: ClassVar[str] = "dps"
 
     def check_prior(self, prior: SlicedPrior, shape: tuple[int, int, int]) -> None:
-        """See :class:`~mrrecon.solvers.with_prior.PriorSolver`: it must be differentiable too.
+        """See :class:`~mrrecon.solvers.parts.with_prior.PriorSolver`: it must be differentiable too.
 
         Raises
         ------
@@ -59,7 +59,7 @@ class DPS(SinglePlaneSampler):
         _require_derivative(prior, self.primary(prior), shape)
 
     def data_consistency(self, problem: Problem, prior: SlicedPrior) -> DataConsistency:
-        """See :class:`~mrrecon.solvers.posterior.PosteriorSampler`.
+        """See :class:`~mrrecon.solvers.parts.posterior.PosteriorSampler`.
 
         Raises
         ------

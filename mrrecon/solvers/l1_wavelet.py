@@ -12,8 +12,8 @@ import numpy as np
 from mrrecon.operators.backend import get_array_module
 from mrrecon.operators.proximal import average, extrapolate, gradient_step
 from mrrecon.operators.wavelet import WaveletTransform
-from mrrecon.solvers.iterative import Iteration, IterativeSolver, Start
-from mrrecon.solvers.problem import Problem
+from mrrecon.solvers.parts.iterative import Iteration, IterativeSolver, Start
+from mrrecon.solvers.parts.problem import Problem
 
 __all__ = ["L1Wavelet"]
 
@@ -71,11 +71,11 @@ class L1Wavelet(IterativeSolver):
         WaveletTransform((1, 1, 1), self.wavelet, self.levels)  # refuses names and levels that there are not
 
     def default_strength(self, problem: Problem) -> float:
-        """See :class:`~mrrecon.solvers.iterative.IterativeSolver`."""
+        """See :class:`~mrrecon.solvers.parts.iterative.IterativeSolver`."""
         return DEFAULT_LAM
 
     def iterations(self, problem: Problem, lam: float, start: Start) -> Iterator[Iteration]:
-        """See :class:`~mrrecon.solvers.iterative.IterativeSolver`."""
+        """See :class:`~mrrecon.solvers.parts.iterative.IterativeSolver`."""
         transform = WaveletTransform(start.image.shape[-3:], self.wavelet, self.levels)
         threshold = lam * problem.zero_filled_noise if lam else 0.0
         return _proximal_gradient(problem, transform, threshold, start.image, self.seed)

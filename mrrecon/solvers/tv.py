@@ -12,8 +12,8 @@ import numpy as np
 from mrrecon.operators.backend import get_array_module
 from mrrecon.operators.proximal import extrapolate, gradient_step
 from mrrecon.operators.total_variation import GRADIENT_NORM_SQUARED, dual_step, gradient_adjoint
-from mrrecon.solvers.iterative import Iteration, IterativeSolver, Start
-from mrrecon.solvers.problem import Problem
+from mrrecon.solvers.parts.iterative import Iteration, IterativeSolver, Start
+from mrrecon.solvers.parts.problem import Problem
 
 __all__ = ["TotalVariation"]
 
@@ -51,11 +51,11 @@ class TotalVariation(IterativeSolver):
     name: ClassVar[str] = "tv"
 
     def default_strength(self, problem: Problem) -> float:
-        """See :class:`~mrrecon.solvers.iterative.IterativeSolver`."""
+        """See :class:`~mrrecon.solvers.parts.iterative.IterativeSolver`."""
         return DEFAULT_LAM
 
     def iterations(self, problem: Problem, lam: float, start: Start) -> Iterator[Iteration]:
-        """See :class:`~mrrecon.solvers.iterative.IterativeSolver`."""
+        """See :class:`~mrrecon.solvers.parts.iterative.IterativeSolver`."""
         return _primal_dual(problem, lam * problem.zero_filled_noise if lam else 0.0, start.image)
 
 

@@ -10,12 +10,12 @@ from itertools import islice
 from typing import Any, ClassVar, Literal
 
 from mrrecon.operators.backend import get_array_module
-from mrrecon.operators.linalg import real_dot
-from mrrecon.solvers.conjugate_gradients import data_step, sense_start
-from mrrecon.solvers.iterative import Iteration, Start
-from mrrecon.solvers.problem import Problem
-from mrrecon.solvers.sliced_prior import SlicedPrior
-from mrrecon.solvers.with_prior import PriorSolver
+from mrrecon.operators.vectors import real_dot
+from mrrecon.solvers.parts.data_step import data_step, sense_start
+from mrrecon.solvers.parts.iterative import Iteration, Start
+from mrrecon.solvers.parts.plane_priors import SlicedPrior
+from mrrecon.solvers.parts.problem import Problem
+from mrrecon.solvers.parts.with_prior import PriorSolver
 
 __all__ = ["Variational"]
 
@@ -48,7 +48,7 @@ class Variational(PriorSolver):
     tolerance
         Stop when the image changes by less than this fraction; 0 for never.
     prior, seed
-        See :class:`~mrrecon.solvers.with_prior.PriorSolver`.
+        See :class:`~mrrecon.solvers.parts.with_prior.PriorSolver`.
     optimizer
         ``"proximal"``, ``"gradient"``, or ``"paper"``: the published method with its published settings, Adam on a mean
         squared error included.
@@ -105,15 +105,15 @@ class Variational(PriorSolver):
 
     @property
     def paces_itself(self) -> bool:
-        """See :class:`~mrrecon.solvers.iterative.IterativeSolver`: the noise level falls as fast as it must."""
+        """See :class:`~mrrecon.solvers.parts.iterative.IterativeSolver`: the noise level falls as fast as it must."""
         return self.optimizer == "proximal"
 
     def settings(self) -> dict[str, Any]:
-        """See :class:`~mrrecon.solvers.iterative.IterativeSolver`; the budget, which levels depend on, always."""
+        """See :class:`~mrrecon.solvers.parts.iterative.IterativeSolver`; the budget, which levels depend on, always."""
         return {**super().settings(), "time_budget": self.time_budget}
 
     def default_strength(self, problem: Problem) -> float:
-        """See :class:`~mrrecon.solvers.iterative.IterativeSolver`."""
+        """See :class:`~mrrecon.solvers.parts.iterative.IterativeSolver`."""
         if self.optimizer == "proximal":
             return min(PROXIMAL_LAM * max(1.0, MUCH_DATA / problem.acceleration), MOST_LAM)
         return PAPER_LAM if self.optimizer == "paper" else GRADIENT_LAM * problem.noise
@@ -124,15 +124,15 @@ class Variational(PriorSolver):
         return self.true_intensity and self.optimizer != "paper"
 
     def steps(self, problem: Problem, prior: SlicedPrior, lam: float, start: Start) -> Iterator[Iteration]:
-        """See :class:`~mrrecon.solvers.with_prior.PriorSolver`."""
+        """See :class:`~mrrecon.solvers.parts.with_prior.PriorSolver`."""
         drawn: dict[str, Any] = {"slices": self.slices or SLICES, "time_limit": self.time_limit, "seed": self.seed}
         if self.optimizer == "paper":
-            from mrrecon.solvers.variational_paper import published_steps
+            from mrrecon.solvers.published import published_steps
 
             return published_steps(problem, prior, lam, start.image, **drawn)
         image = start.image if start.warm else sense_start(problem, start.image)
         if self.optimizer == "gradient":
-            from mrrecon.solvers.variational_gradient import gradient_steps
+            from mrrecon.solvers.red_diff import gradient_steps
 
             return gradient_steps(problem, prior, lam, replace(start, image=image), **drawn)
         last = self.last_level * problem.noise / math.sqrt(2)

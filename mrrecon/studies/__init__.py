@@ -15,12 +15,12 @@ _HOME = {  # public name -> module that defines it
     "BartL1Wavelet": "peers",
     "Method": "study",
     "Results": "results",
-    "Run": "grid",
+    "Run": "runs",
     "Sampling": "study",
     "Simulation": "study",
     "Study": "study",
     "StudyFile": "files",
-    "expand": "grid",
+    "expand": "runs",
     "perform": "work",
 }
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from mrrecon.errors import MissingDependencyError, MRReconError
 from mrrecon.operators.backend import num_threads
-from mrrecon.studies.grid import Run
 from mrrecon.studies.results import Results
+from mrrecon.studies.runs import Run
 from mrrecon.studies.study import Study
 from mrrecon.studies.work import Report, work
 

@@ -66,7 +66,7 @@ class BartL1Wavelet(Solver):
         from mrrecon.operators import fft
         from mrrecon.operators.backend import to_numpy
         from mrrecon.reconstruction import Reconstruction
-        from mrrecon.solvers.problem import whitened
+        from mrrecon.solvers.parts.problem import whitened
 
         if acquisition.maps is None:
             raise DataError(f"{self.name} needs coil sensitivity maps; estimate them first with scan.calibrate().")

@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from mrrecon.atomic import atomic_path
 from mrrecon.errors import FileFormatError, OutputError
-from mrrecon.io.atomic import atomic_path
 
 __all__ = ["Results"]
 

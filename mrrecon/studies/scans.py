@@ -8,7 +8,7 @@ import numpy as np
 
 from mrrecon.errors import DataError, ShapeError
 from mrrecon.studies.files import StudyFile
-from mrrecon.studies.grid import Run
+from mrrecon.studies.runs import Run
 from mrrecon.studies.study import Study
 
 if TYPE_CHECKING:

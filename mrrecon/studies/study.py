@@ -168,7 +168,7 @@ class Method:
         DataError
             If it refuses them.
         """
-        from mrrecon.priors.settings import settings_problem
+        from mrrecon.settings import settings_problem
         from mrrecon.studies.peers import find_solver
 
         made_by = find_solver(self.name)
@@ -330,7 +330,7 @@ def _listed(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _refuse(made_by: type, settings: Mapping[str, Any]) -> None:
-    from mrrecon.priors.settings import settings_problem
+    from mrrecon.settings import settings_problem
 
     problem = settings_problem(made_by, settings)
     if problem:
@@ -354,7 +354,7 @@ def _method(given: Any, folder: Path) -> Method:
 def _prior(given: Any, folder: Path) -> Any:
     """A prior, or three of them, that are there; folders relative to the study's."""
     from mrrecon import priors
-    from mrrecon.priors.errors import PriorError
+    from mrrecon.errors import PriorError
 
     if isinstance(given, Sequence) and not isinstance(given, str):
         if len(given) != 3:

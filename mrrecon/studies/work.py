@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrrecon.errors import DataError, MRReconError
-from mrrecon.studies.grid import Run, expand, index
-from mrrecon.studies.planes import cut_planes
+from mrrecon.pictures.planes import cut_planes
 from mrrecon.studies.results import Results
+from mrrecon.studies.runs import Run, expand, index
 from mrrecon.studies.scans import Scans
 from mrrecon.studies.study import Study
 

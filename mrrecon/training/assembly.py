@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
+from mrrecon.denoising.comparison import denoising_psnr, noise_levels
+from mrrecon.denoising.slices import validation_slices
 from mrrecon.errors import DataError, FileFormatError, OutputError
-from mrrecon.evaluation.cases import validation_slices
-from mrrecon.evaluation.denoising import denoising_psnr, noise_levels
 from mrrecon.priors import networks
 from mrrecon.priors.diffusion import DiffusionPrior
 from mrrecon.training.config import TrainingConfig

@@ -15,10 +15,9 @@ import torch
 from torch import nn
 
 from mrrecon import __version__
-from mrrecon.errors import DataError, FileFormatError, MRReconError
+from mrrecon.errors import DataError, FileFormatError, MRReconError, PriorError
 from mrrecon.priors import networks
 from mrrecon.priors.diffusion import SMALLEST_LEVEL, DiffusionPrior, autocast_for
-from mrrecon.priors.errors import PriorError
 from mrrecon.priors.registry import load
 from mrrecon.priors.schedule import NoiseSchedule
 from mrrecon.training.card import model_card

@@ -12,9 +12,9 @@ __all__ = ["encoding_kernels"]
 def encoding_kernels(xp: ModuleType) -> ModuleType:
     """Return the kernels of the encoding engine for arrays of module `xp` (``numpy`` or ``cupy``)."""
     if xp is np:
-        from mrrecon.operators.kernels import cpu
+        from mrrecon.operators.kernels import sense_cpu
 
-        return cpu
+        return sense_cpu
     from mrrecon.operators.kernels import cuda
 
     return cuda

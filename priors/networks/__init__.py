@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from mrrecon.priors.errors import PriorInputError
+from mrrecon.errors import PriorInputError
 
 __all__ = ["build"]
 

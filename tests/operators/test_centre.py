@@ -5,7 +5,7 @@ import pytest
 from scipy.ndimage import binary_erosion
 
 from mrrecon import operators, simulation
-from mrrecon.operators.calibration_block import central_samples, sampled_block
+from mrrecon.operators.calibration_data import central_samples, sampled_block
 
 SHAPE = (40, 52, 47)
 

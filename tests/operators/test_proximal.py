@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mrrecon.operators.errors import ShapeError
+from mrrecon.errors import ShapeError
 from mrrecon.operators.proximal import average, extrapolate, gradient_step
 
 SHAPES = [(3, 4, 5), (41, 37, 29)]  # less and more than one chunk

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import pywt
 
-from mrrecon.operators.errors import ShapeError
+from mrrecon.errors import ShapeError
 from mrrecon.operators.wavelet import WaveletTransform, daubechies
 
 SHAPES = [(16, 24, 32), (17, 23, 31), (33, 1, 19), (9, 40, 6), (3, 2, 2), (64, 48, 40)]

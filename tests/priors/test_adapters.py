@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from mrrecon.errors import PriorError, PriorFailure, PriorInputError
 from mrrecon.priors import NoiseSchedule, from_callable, from_denoiser, from_diffusers, from_monai
-from mrrecon.priors.errors import PriorError, PriorFailure, PriorInputError
 
 BETAS = torch.linspace(1e-4, 0.02, 1000)
 ALPHA_BAR = torch.cumprod(1 - BETAS, 0)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 
+from mrrecon.errors import PriorInputError
 from mrrecon.priors.analytic import GaussianMixturePrior, GaussianPrior
-from mrrecon.priors.errors import PriorInputError
 
 SHAPE = (2, 3)
 

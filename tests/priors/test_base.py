@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from mrrecon.errors import PriorError, PriorInputError
 from mrrecon.priors.base import Condition, SlicePrior
-from mrrecon.priors.errors import PriorError, PriorInputError
 from mrrecon.priors.schedule import NoiseSchedule
 
 

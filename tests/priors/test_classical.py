@@ -11,9 +11,9 @@ import pywt
 import torch
 from skimage.restoration import denoise_tv_chambolle
 
+from mrrecon.errors import PriorInputError
 from mrrecon.priors.analytic import GaussianPrior
 from mrrecon.priors.classical import TikhonovPrior, TotalVariationPrior, WaveletPrior
-from mrrecon.priors.errors import PriorInputError
 
 PRIORS = [TotalVariationPrior(), WaveletPrior(), TikhonovPrior()]
 every_prior = pytest.mark.parametrize("prior", PRIORS, ids=lambda p: p.name)

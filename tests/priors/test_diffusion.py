@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from mrrecon.errors import PriorError, PriorInputError
 from mrrecon.priors.base import Condition
 from mrrecon.priors.diffusion import DiffusionPrior
-from mrrecon.priors.errors import PriorError, PriorInputError
 from mrrecon.priors.schedule import NoiseSchedule
 
 UNET = {"type": "unet", "channels": [16, 32], "blocks": 1, "embedding": 16, "groups": 8, "patch": 2}

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from mrrecon import priors
+from mrrecon.errors import PriorError, PriorFileError, PriorInputError, UnknownPriorError
 from mrrecon.priors import registry
 from mrrecon.priors.classical import TotalVariationPrior, WaveletPrior
 from mrrecon.priors.diffusion import DiffusionPrior
-from mrrecon.priors.errors import PriorError, PriorFileError, PriorInputError, UnknownPriorError
 
 NETWORK = {"type": "unet", "channels": [8, 8], "blocks": 1, "attention": False, "embedding": 8, "groups": 4}
 

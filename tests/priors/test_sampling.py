@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from mrrecon.errors import PriorInputError
 from mrrecon.priors.analytic import GaussianMixturePrior, GaussianPrior
 from mrrecon.priors.base import Condition, SlicePrior
 from mrrecon.priors.classical import TikhonovPrior, TotalVariationPrior, WaveletPrior
-from mrrecon.priors.errors import PriorInputError
 from mrrecon.priors.sampling import ddim_step, sample, sampling_times
 from mrrecon.priors.schedule import NoiseSchedule, complex_noise
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from mrrecon.errors import PriorInputError
 from mrrecon.priors.base import SlicePrior
-from mrrecon.priors.errors import PriorInputError
 from mrrecon.priors.sampling import sample, sampling_times
 from mrrecon.priors.schedule import NoiseSchedule, complex_noise
 

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from mrrecon.errors import PriorError, PriorFileError
 from mrrecon.priors.base import SlicePrior
 from mrrecon.priors.classical import TikhonovPrior, TotalVariationPrior
 from mrrecon.priors.diffusion import DiffusionPrior
-from mrrecon.priors.errors import PriorError, PriorFileError
 from mrrecon.priors.schedule import NoiseSchedule
 from mrrecon.priors.storage import load_prior, read_config, save_prior, tensor_shapes
 

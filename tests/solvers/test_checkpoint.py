@@ -14,7 +14,8 @@ from solver_scans import make_scan, nrmse
 import mrrecon as mr
 from mrrecon import priors
 from mrrecon.errors import DataError, FileFormatError
-from mrrecon.solvers import TPDM, CGSense, Variational, checkpoint
+from mrrecon.solvers import TPDM, CGSense, Variational
+from mrrecon.solvers.parts import checkpoint
 
 EXACT = [
     Variational(prior="tikhonov", max_iter=5),

@@ -12,9 +12,9 @@ from mrrecon import priors
 from mrrecon.errors import DataError
 from mrrecon.solvers import DDS, DPS, dps
 from mrrecon.solvers.dps import noise_derivative_adjoint
-from mrrecon.solvers.problem import pose
-from mrrecon.solvers.sampling import Guess, predicted_noise
-from mrrecon.solvers.sliced_prior import SlicedPrior
+from mrrecon.solvers.parts.plane_priors import SlicedPrior
+from mrrecon.solvers.parts.posterior_steps import Guess, predicted_noise
+from mrrecon.solvers.parts.problem import pose
 
 UNIT = (1.0, 1.0, 1.0)
 

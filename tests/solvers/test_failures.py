@@ -12,7 +12,7 @@ from mrrecon.cli import main
 from mrrecon.errors import CalibrationError, DataError, MRReconError, ShapeError, SolverError
 from mrrecon.io import write
 from mrrecon.reconstruction import Reconstruction
-from mrrecon.solvers import problem as problems
+from mrrecon.solvers.parts import problem as problems
 
 SHAPE = (16, 20, 18)
 WITH_PRIOR = {

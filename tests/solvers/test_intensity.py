@@ -10,10 +10,10 @@ from solver_scans import centred_fft, coil_maps, make_scan
 
 from mrrecon.acquisition import Acquisition
 from mrrecon.operators import make_mask
+from mrrecon.operators.signal_scale import signal_scale
 from mrrecon.solvers import CGSense, L1Wavelet, TotalVariation, Variational, ZeroFilled
-from mrrecon.solvers.intensity import restored
-from mrrecon.solvers.problem import pose
-from mrrecon.solvers.scaling import signal_scale
+from mrrecon.solvers.parts.intensity import restored
+from mrrecon.solvers.parts.problem import pose
 
 AXES = (1, 2, 3)
 METHODS = [CGSense(), L1Wavelet(), TotalVariation(), Variational(prior="brain-small")]

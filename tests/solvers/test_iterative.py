@@ -15,8 +15,8 @@ from solver_scans import centred_fft, make_scan, nrmse
 from mrrecon import solvers
 from mrrecon.acquisition import Acquisition
 from mrrecon.errors import DataError, ShapeError
-from mrrecon.solvers.iterative import Iteration, iterate
-from mrrecon.solvers.scaling import signal_scale
+from mrrecon.operators.signal_scale import signal_scale
+from mrrecon.solvers.parts.iterative import Iteration, iterate
 
 CLASSICAL = ("cg-sense", "l1-wavelet", "tv")
 SAMPLERS = ("dds", "tpdm", "diffusion-mbir", "dps")

@@ -10,7 +10,7 @@ from solver_scans import make_scan, psnr
 
 from mrrecon.operators.wavelet import WaveletTransform
 from mrrecon.solvers import CGSense, L1Wavelet
-from mrrecon.solvers.problem import pose
+from mrrecon.solvers.parts.problem import pose
 
 SHAPE = (24, 40, 36)
 

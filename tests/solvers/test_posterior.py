@@ -14,9 +14,9 @@ from solver_scans import make_scan, nrmse
 from mrrecon import Reconstruction, priors
 from mrrecon.errors import DataError, SolverError
 from mrrecon.solvers import DDS, DPS, TPDM, CGSense, DiffusionMBIR, get
-from mrrecon.solvers.problem import pose
-from mrrecon.solvers.sampling import WhiteNoise
-from mrrecon.solvers.sliced_prior import SlicedPrior
+from mrrecon.solvers.parts.plane_priors import SlicedPrior
+from mrrecon.solvers.parts.posterior_steps import WhiteNoise
+from mrrecon.solvers.parts.problem import pose
 
 SAMPLERS = ("dds", "tpdm", "diffusion-mbir", "dps")
 SMALL = (12, 20, 16)

@@ -15,8 +15,8 @@ from mrrecon.operators.backend import to_device
 from mrrecon.solvers import DDS, TPDM, DiffusionMBIR
 from mrrecon.solvers.dds import WarmDataStep
 from mrrecon.solvers.diffusion_mbir import differences, differences_adjoint
-from mrrecon.solvers.problem import pose
-from mrrecon.solvers.sampling import (
+from mrrecon.solvers.parts.plane_priors import SlicedPrior
+from mrrecon.solvers.parts.posterior_steps import (
     DataResidual,
     Guess,
     NoiseLadder,
@@ -25,7 +25,7 @@ from mrrecon.solvers.sampling import (
     perturbation,
     predicted_noise,
 )
-from mrrecon.solvers.sliced_prior import SlicedPrior
+from mrrecon.solvers.parts.problem import pose
 
 UNIT = (1.0, 1.0, 1.0)
 
@@ -244,7 +244,7 @@ class SentNoise(WhiteNoise):
 @pytest.mark.parametrize("sets", [1, 2])
 def test_samplers_on_the_stand_in_for_a_gpu(monkeypatch, solver, sets):
     pretend_cupy.install(monkeypatch)
-    monkeypatch.setattr("mrrecon.solvers.posterior.WhiteNoise", SentNoise)
+    monkeypatch.setattr("mrrecon.solvers.parts.posterior.WhiteNoise", SentNoise)
     scan = make_scan(shape=(12, 20, 16), fraction=0.4)
     if sets == 2:
         scan = scan.evolve("sets", maps=np.stack([scan.maps, 0.3 * scan.maps[::-1]]))

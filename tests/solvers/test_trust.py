@@ -8,8 +8,8 @@ from solver_scans import centred_fft, make_scan, nrmse
 
 from mrrecon import Reconstruction
 from mrrecon.solvers import CGSense, Variational
-from mrrecon.solvers.influence import prior_influence
-from mrrecon.solvers.problem import pose
+from mrrecon.solvers.parts.influence import prior_influence
+from mrrecon.solvers.parts.problem import pose
 
 AXES = (0, 1, 2)
 

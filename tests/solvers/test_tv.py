@@ -9,7 +9,7 @@ from solver_scans import make_scan, nrmse, psnr
 
 from mrrecon.operators.total_variation import tv_norm
 from mrrecon.solvers import CGSense, TotalVariation
-from mrrecon.solvers.problem import pose
+from mrrecon.solvers.parts.problem import pose
 
 
 def numpy_difference(shape: tuple[int, ...]) -> sigpy.linop.Linop:

@@ -13,9 +13,9 @@ from solver_scans import make_scan, nrmse, psnr
 from mrrecon import priors
 from mrrecon.errors import DataError, SolverError
 from mrrecon.solvers import CGSense, Variational
-from mrrecon.solvers.problem import pose
-from mrrecon.solvers.random_slices import draw_slabs
-from mrrecon.solvers.sliced_prior import SlicedPrior, usable_planes
+from mrrecon.solvers.parts.plane_priors import SlicedPrior, usable_planes
+from mrrecon.solvers.parts.problem import pose
+from mrrecon.solvers.parts.random_slabs import draw_slabs
 from mrrecon.solvers.variational import falling_levels
 
 
@@ -236,7 +236,7 @@ def test_slabs_are_drawn_fairly():
 
 def test_noise_error_of_a_known_model():
     # For N(0, v) pixels the prediction is linear in the state, so its error is known.
-    from mrrecon.solvers.random_slices import noise_error
+    from mrrecon.solvers.parts.random_slabs import noise_error
 
     prior = SlicedPrior(Pixelwise(1e-12), (1.0, 1.0, 1.0))
     found = noise_error(

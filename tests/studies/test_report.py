@@ -10,10 +10,10 @@ import pytest
 from matplotlib.figure import Figure
 
 from mrrecon.errors import DataError, FileFormatError, OutputError
+from mrrecon.pictures.planes import PLANES, cut_planes
 from mrrecon.report import Summary, draw_cost, draw_montage, draw_quality, draw_settings, gains, write_report
 from mrrecon.report.tables import mean_table
 from mrrecon.studies import Results
-from mrrecon.studies.planes import PLANES, cut_planes
 
 SOLVERS = [{"label": "ours", "grid": {}}, {"label": "peer", "grid": {"strength": [1, 2, 3]}}]
 

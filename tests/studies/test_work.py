@@ -163,7 +163,7 @@ def test_slices_are_kept_for_pictures(tmp_path):
 def test_rows_belong_to_the_version(tmp_path, monkeypatch):
     first, second = Watch(), Watch()
     perform(make_study(tmp_path), tmp_path / "runs", report=first)
-    monkeypatch.setattr("mrrecon.studies.grid.__version__", "another")
+    monkeypatch.setattr("mrrecon.studies.runs.__version__", "another")
     perform(make_study(tmp_path), tmp_path / "runs", report=second)
     assert len(second.done) == 2 and len(Results(tmp_path / "runs").rows()) == 4
 
