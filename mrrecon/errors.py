@@ -75,7 +75,7 @@ class SolverError(MRReconError, RuntimeError):
     message
         What went wrong, and when.
     partial
-        The last good reconstruction, whose ``settings["stopped"]`` says that it is not the method's; None if there is
+        The last good reconstruction, whose `stopped` says that it is not the method's; None if there is
         none.
     """
 

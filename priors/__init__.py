@@ -20,7 +20,7 @@ _HOME: dict[str, str] = {
     "from_denoiser": "adapters.denoisers",
     "from_diffusers": "adapters.unets",
     "from_monai": "adapters.unets",
-    "Condition": "base",
+    "Condition": "condition",
     "NoisePredictor": "base",
     "SlicePrior": "base",
     "NoiseSchedule": "schedule",
@@ -35,7 +35,6 @@ _HOME: dict[str, str] = {
     "SamplingStatus": "sampling",
     "ddim_step": "sampling",
     "sample": "sampling",
-    "sampling_times": "sampling",
 }  # public name -> module that defines it
 
 __all__ = sorted(_HOME)

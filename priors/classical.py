@@ -16,7 +16,8 @@ import torch
 from torch.nn.functional import pad as _pad
 
 from mrrecon.errors import PriorDependencyError, PriorInputError
-from mrrecon.priors.base import Condition, SlicePrior
+from mrrecon.priors.base import SlicePrior
+from mrrecon.priors.condition import Condition
 
 __all__ = ["TikhonovPrior", "TotalVariationPrior", "WaveletPrior"]
 

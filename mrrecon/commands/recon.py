@@ -105,7 +105,8 @@ def recon(
     from mrrecon import io, operators, solvers
     from mrrecon.commands.partial import with_partial
     from mrrecon.operators.backend import to_device
-    from mrrecon.solvers.parts.iterative import FINISHED, IterativeSolver
+    from mrrecon.solvers.parts.iterative import IterativeSolver
+    from mrrecon.solvers.parts.loop import FINISHED
 
     solver = _with_choices(solver or solvers.CGSense(), prior, time_budget)
     to_device(np.zeros(1), device)  # refuses at once where there is no GPU
@@ -145,7 +146,7 @@ def recon(
                 result = solver(scan, callback=shown)
         except SolverError as error:
             raise with_partial(error, output[0]) from error
-    stopped = str(result.settings.get("stopped", "converged"))
+    stopped = result.stopped or "converged"
     if stopped not in FINISHED:
         print(f"stopped after {len(result.history)} iterations ({stopped}); the image so far is kept")
         if checkpoint is not None and checkpoint.exists():

@@ -14,7 +14,8 @@ import torch
 
 from mrrecon.denoising.slices import VoxelSlices
 from mrrecon.errors import DataError
-from mrrecon.priors.base import Condition, SlicePrior
+from mrrecon.priors.base import SlicePrior
+from mrrecon.priors.condition import Condition
 from mrrecon.priors.schedule import NoiseSchedule, complex_noise
 
 __all__ = [

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from mrrecon.errors import DataError
-from mrrecon.priors.base import Condition
+from mrrecon.priors.condition import Condition
 from mrrecon.training.volumes import allowed_planes
 
 __all__ = ["VoxelSlices", "validation_slices"]

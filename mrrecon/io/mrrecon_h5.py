@@ -99,7 +99,7 @@ def write(thing: Acquisition | Reconstruction, path: Path) -> Path:
             for name, volume in volumes.items():
                 file.create_dataset(name, data=volume, chunks=True, **_FILTERS)
                 check()
-            for name in ("solver", "settings", "scale", "acceleration", "seconds", "metrics", "versions"):
+            for name in ("solver", "settings", "estimates", "stopped", "scale", "acceleration", "seconds", "metrics", "versions"):
                 record[name] = getattr(thing, name)
             record["history"] = list(thing.history)
         else:
@@ -229,7 +229,7 @@ def read_reconstruction(path: str | Path) -> Reconstruction:
         extras = _extras(file, path)
         size = sum(array_bytes(stored.shape, stored.dtype.itemsize) for stored in (volume, *extras.values()))
         require_memory(size, f"The volume of {path}")
-        fields = ("solver", "settings", "scale", "acceleration", "seconds", "metrics", "versions", "history")
+        fields = ("solver", "settings", "estimates", "stopped", "scale", "acceleration", "seconds", "metrics", "versions", "history")
         return Reconstruction(
             volume=volume[()],
             extras={name: stored[()] for name, stored in extras.items()},

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mrrecon.errors import PriorError, PriorInputError
-from mrrecon.priors.base import Condition
+from mrrecon.priors.condition import Condition
 from mrrecon.priors.diffusion import DiffusionPrior
 from mrrecon.priors.schedule import NoiseSchedule
 

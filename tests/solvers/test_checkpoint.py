@@ -14,12 +14,12 @@ from solver_scans import make_scan, nrmse
 import mrrecon as mr
 from mrrecon import priors
 from mrrecon.errors import DataError, FileFormatError
-from mrrecon.solvers import TPDM, CGSense, Variational
+from mrrecon.solvers import TPDM, CGSense, RedDiff, Variational
 from mrrecon.solvers.parts import checkpoint
 
 EXACT = [
     Variational(prior="tikhonov", max_iter=5),
-    Variational(prior="tikhonov", max_iter=5, optimizer="gradient", slices=5),
+    RedDiff(prior="tikhonov", max_iter=5, slices=5),
 ]
 
 
@@ -27,7 +27,7 @@ def stop_after(number):
     return lambda status: status.iteration == number
 
 
-@pytest.mark.parametrize("solver", EXACT, ids=lambda solver: solver.optimizer)
+@pytest.mark.parametrize("solver", EXACT, ids=lambda solver: solver.name)
 def test_goes_on_exactly(solver, tmp_path):
     scan, path = make_scan(), tmp_path / "run.checkpoint"
     whole = solver(scan)

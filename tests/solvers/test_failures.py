@@ -17,8 +17,8 @@ from mrrecon.solvers.parts import problem as problems
 SHAPE = (16, 20, 18)
 WITH_PRIOR = {
     "proximal": ("variational", {}),
-    "gradient": ("variational", {"optimizer": "gradient", "slices": 5}),
-    "paper": ("variational", {"optimizer": "paper", "slices": 5}),
+    "red-diff": ("red-diff", {"slices": 5}),
+    "published": ("published", {"slices": 5}),
     "dds": ("dds", {}),
     "tpdm": ("tpdm", {}),
     "diffusion-mbir": ("diffusion-mbir", {}),
@@ -163,7 +163,7 @@ def test_a_wild_start_never_gives_a_wild_image(method, size):
 def test_a_method_that_diverges_fails():
     scan = make_scan(shape=SHAPE)
     with pytest.raises(SolverError, match=r"times as large as the signal of the data|not finite") as caught:
-        solvers.Variational(prior="tikhonov", optimizer="gradient", lam=1e4, max_iter=12)(scan)
+        solvers.RedDiff(prior="tikhonov", lam=1e4, max_iter=12)(scan)
     assert caught.value.partial is None
 
 
@@ -178,7 +178,7 @@ def test_a_volume_that_is_not_finite_is_no_result(name):
 
 def test_tuning_counts_a_failure_as_infinitely_wrong():
     scan, fails = make_scan(shape=SHAPE), {"lam": [1e4, 0.03]}
-    solver = solvers.Variational(prior="tikhonov", optimizer="gradient", max_iter=12)
+    solver = solvers.RedDiff(prior="tikhonov", max_iter=12)
     tuned = solvers.tune(solver, scan, fails)
     assert tuned.solver.lam == 0.03 and np.isinf(tuned.trials[0].error) and np.isfinite(tuned.trials[1].error)
     with pytest.raises(SolverError):
@@ -243,7 +243,7 @@ def test_without_regularisation_no_noise_is_needed(solver, monkeypatch):
 def test_what_is_in_units_of_the_noise_needs_it(monkeypatch):
     scan = make_scan(shape=SHAPE)
     given = solvers.CGSense(lam=0.01)(scan)
-    gradient = solvers.Variational(prior="tikhonov", optimizer="gradient", lam=0.05, max_iter=3)
+    gradient = solvers.RedDiff(prior="tikhonov", lam=0.05, max_iter=3)
     assert given.settings["noise"] > 0 and given.metrics["chi_squared"] > 0
     monkeypatch.setattr(problems, "_noise_level", unknown)
     np.testing.assert_array_equal(solvers.CGSense(lam=0.01)(scan).volume, given.volume)

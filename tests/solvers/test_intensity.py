@@ -13,7 +13,7 @@ from mrrecon.operators import make_mask
 from mrrecon.operators.signal_scale import signal_scale
 from mrrecon.solvers import CGSense, L1Wavelet, TotalVariation, Variational, ZeroFilled
 from mrrecon.solvers.parts.intensity import restored
-from mrrecon.solvers.parts.problem import pose
+from mrrecon.solvers.parts.problem import Problem
 
 AXES = (1, 2, 3)
 METHODS = [CGSense(), L1Wavelet(), TotalVariation(), Variational(prior="brain-small")]
@@ -84,7 +84,7 @@ def test_scale_is_the_object_s_whatever_the_air():
 
 def test_only_low_frequencies_are_put_back_and_only_where_coils_see():
     scan = make_scan(snr=20, fraction=0.3)
-    problem = pose(scan, "test")
+    problem = Problem.of(scan, "test")
     image = problem.backprojection * np.float32(0.5)
     change = restored(problem, image) - image
     energy = np.abs(centred_fft(change, (0, 1, 2))) ** 2
@@ -94,7 +94,7 @@ def test_only_low_frequencies_are_put_back_and_only_where_coils_see():
 
     blind = scan.maps.copy()
     blind[:, :, :10] = 0
-    problem = pose(replace(scan, maps=blind), "test")
+    problem = Problem.of(replace(scan, maps=blind), "test")
     assert not restored(problem, np.zeros_like(problem.backprojection))[:, :10].any()
 
 

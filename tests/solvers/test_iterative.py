@@ -16,7 +16,7 @@ from mrrecon import solvers
 from mrrecon.acquisition import Acquisition
 from mrrecon.errors import DataError, ShapeError
 from mrrecon.operators.signal_scale import signal_scale
-from mrrecon.solvers.parts.iterative import Iteration, iterate
+from mrrecon.solvers.parts.loop import Iteration, iterate
 
 CLASSICAL = ("cg-sense", "l1-wavelet", "tv")
 SAMPLERS = ("dds", "tpdm", "diffusion-mbir", "dps")

@@ -14,9 +14,9 @@ from solver_scans import make_scan, nrmse
 from mrrecon import Reconstruction, priors
 from mrrecon.errors import DataError, SolverError
 from mrrecon.solvers import DDS, DPS, TPDM, CGSense, DiffusionMBIR, get
-from mrrecon.solvers.parts.plane_priors import SlicedPrior
+from mrrecon.solvers.parts.plane_priors import PlanePriors
 from mrrecon.solvers.parts.posterior_steps import WhiteNoise
-from mrrecon.solvers.parts.problem import pose
+from mrrecon.solvers.parts.problem import Problem
 
 SAMPLERS = ("dds", "tpdm", "diffusion-mbir", "dps")
 SMALL = (12, 20, 16)
@@ -96,7 +96,7 @@ def test_published_choices_are_the_published_algorithm(gaussian):
         "seed": 3,
     }
     result = DDS(prior=prior, plane=0, max_iter=4, cg_steps=25, **settings)(scan)
-    unit, noise = pose(scan, "test").scale, WhiteNoise(3, 0, np.zeros(scan.shape, np.complex64))
+    unit, noise = Problem.of(scan, "test").scale, WhiteNoise(3, 0, np.zeros(scan.shape, np.complex64))
     a, y = encoding_matrix(scan), measured(scan) / unit
     largest = (np.abs(scan.maps) ** 2).sum(0).max()
     system = 5.0 / largest * a.conj().T @ a + np.eye(a.shape[1])
@@ -223,7 +223,7 @@ def test_tables_that_begin_without_noise_and_end_without_signal(method):
 
 
 def planes_of(solver, voxel_size=(1.0, 1.0, 1.0), planes=(0, 1, 2), number=0, steps=12):
-    return list(islice(solver.cycle(SlicedPrior("tikhonov", voxel_size, planes), number), steps))
+    return list(islice(solver.cycle(PlanePriors("tikhonov", voxel_size, planes), number), steps))
 
 
 def test_planes_take_turns():
@@ -366,6 +366,6 @@ def test_mbir_makes_neighbouring_slices_more_alike(plane):
 
 def test_noise_of_the_data_is_known_to_these_tests(gaussian):
     scan = gaussian[0]
-    problem = pose(scan, "test")
+    problem = Problem.of(scan, "test")
     assert problem.noise * problem.lipschitz**0.5 * problem.scale == pytest.approx(2**0.5 * NOISE, rel=1e-3)
     assert scan.noise_covariance[0, 0] == pytest.approx(2 * NOISE**2)

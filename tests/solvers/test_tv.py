@@ -9,7 +9,7 @@ from solver_scans import make_scan, nrmse, psnr
 
 from mrrecon.operators.total_variation import tv_norm
 from mrrecon.solvers import CGSense, TotalVariation
-from mrrecon.solvers.parts.problem import pose
+from mrrecon.solvers.parts.problem import Problem
 
 
 def numpy_difference(shape: tuple[int, ...]) -> sigpy.linop.Linop:
@@ -33,7 +33,7 @@ def sigpy_sense(scan) -> sigpy.linop.Linop:
 def test_reaches_the_objective_of_sigpys_algorithm():
     scan = make_scan(shape=(12, 20, 18), fraction=0.4)
     lam = 0.6
-    problem = pose(scan, "test")
+    problem = Problem.of(scan, "test")
     weight, b = lam * problem.zero_filled_noise, problem.backprojection
 
     def objective(x: np.ndarray) -> float:
