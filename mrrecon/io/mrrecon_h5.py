@@ -37,6 +37,8 @@ VERSION = 1
 _CHUNK_BYTES = 2**20
 _FILTERS = {"compression": "lzf"}
 
+RECORD = ("solver", "settings", "estimates", "stopped", "scale", "acceleration", "seconds", "metrics", "versions")
+
 
 def can_read(path: Path) -> bool:
     """Whether this is a file that :func:`write` wrote."""
@@ -99,8 +101,7 @@ def write(thing: Acquisition | Reconstruction, path: Path) -> Path:
             for name, volume in volumes.items():
                 file.create_dataset(name, data=volume, chunks=True, **_FILTERS)
                 check()
-            for name in ("solver", "settings", "estimates", "stopped", "scale", "acceleration", "seconds", "metrics", "versions"):
-                record[name] = getattr(thing, name)
+            record |= {name: getattr(thing, name) for name in RECORD}
             record["history"] = list(thing.history)
         else:
             file.attrs["kind"] = np.bytes_("acquisition")
@@ -229,14 +230,14 @@ def read_reconstruction(path: str | Path) -> Reconstruction:
         extras = _extras(file, path)
         size = sum(array_bytes(stored.shape, stored.dtype.itemsize) for stored in (volume, *extras.values()))
         require_memory(size, f"The volume of {path}")
-        fields = ("solver", "settings", "estimates", "stopped", "scale", "acceleration", "seconds", "metrics", "versions", "history")
         return Reconstruction(
             volume=volume[()],
             extras={name: stored[()] for name, stored in extras.items()},
             voxel_size=tuple(record["voxel_size"]),
             affine=require_dataset(file, "affine", path, (2,), "4x4 matrix")[()],
             provenance=_steps(record),
-            **{name: record[name] for name in fields},
+            history=record["history"],
+            **{name: record[name] for name in RECORD},
         )
 
 

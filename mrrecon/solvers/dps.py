@@ -77,23 +77,24 @@ class DPS(SinglePlaneSampler):
 
 
 def _require_derivative(prior: PlanePriors, plane: int) -> None:
-    """Try the noise that the prior finds: without a derivative of its own, that of the estimate is the identity."""
+    """Try it: where the noise that a prior finds has no derivative, that of its estimate is the identity."""
     import torch
 
     from mrrecon.priors.schedule import complex_noise
 
     model = prior.priors[plane]
     sides = [n for axis, n in enumerate(prior.grid.shape) if axis != plane]
-    probe = complex_noise((1, *sides), torch.Generator().manual_seed(0)).to(model.device).requires_grad_()
+    probe, along = complex_noise((2, 1, *sides), torch.Generator().manual_seed(0)).to(model.device)
+    probe.requires_grad_()
     try:
         with torch.enable_grad():
-            noise = probe - model.denoise(probe, 1.0, prior.condition(plane, [prior.grid.shape[plane] // 2]))
-        (gradient,) = torch.autograd.grad(torch.view_as_real(noise).sum(), probe, allow_unused=True)
+            clean = model.denoise(probe, 1.0, prior.condition(plane, [prior.grid.shape[plane] // 2]))
+        (gradient,) = torch.autograd.grad(clean, probe, along, allow_unused=True)
     except RuntimeError as error:
         if "grad" not in str(error):
             raise
         gradient = None
-    if gradient is None or not bool(gradient.any()):
+    if gradient is None or torch.equal(gradient, along):
         raise DataError(
             f"dps needs a prior that can be differentiated and {model.name} cannot; use dds or tpdm, which need not."
         )

@@ -115,7 +115,7 @@ def test_registering():
         return WaveletPrior(strength=0.5, levels=levels)
 
     priors.register("strong", lambda: WaveletPrior(strength=5.0))
-    assert priors.load("gentle", levels=2).levels == 2
+    assert priors.load("gentle", levels=2).depth == 2
     assert priors.load("strong").strength == 5.0
     assert {"gentle", "strong"} <= set(priors.names())
     assert priors.describe("gentle")["source"] == "registered"
@@ -198,7 +198,7 @@ def test_broken_packages_do_not_break_the_others(packages):
 
 def test_public_names_are_there_and_private_ones_are_not():
     assert set(priors.__all__) <= set(dir(priors))
-    for name in ("load", "from_diffusers", "SlicePrior", "DiffusionPrior", "UnknownPriorError"):
+    for name in ("load", "from_diffusers", "SlicePrior", "DiffusionPrior"):
         assert getattr(priors, name).__doc__
     with pytest.raises(AttributeError):
         _ = priors.no_such_thing

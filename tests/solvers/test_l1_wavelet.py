@@ -19,7 +19,7 @@ def objective(scan, volume, lam, shifts=8):
     """Data term plus penalty, the penalty averaged over shifts, at the solver's unit scale."""
     problem = Problem.of(scan, "test")
     x = volume / np.float32(problem.scale)
-    normal, b = problem.encoding.normal(x), problem.backprojection
+    normal, b = problem.encoding.normal(x[None])[0], problem.backprojection[0]
     transform = WaveletTransform(scan.shape, "haar", 3)
     details = transform.level_map() > 0
     penalty = np.mean([np.abs(transform.forward(x, (s, s + 1, 2 * s)))[details].sum() for s in range(shifts)])

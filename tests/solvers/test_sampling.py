@@ -97,7 +97,7 @@ def test_error_of_estimates_is_measured_with_the_data():
     for seed in range(8):
         scan = gaussian_scan(seed=seed)
         problem = Problem.of(scan, "test")
-        expected = np.full(scan.shape, 1 / problem.scale, np.complex64)  # of the prior, hence wrong by SPREAD
+        expected = np.full((1, *scan.shape), 1 / problem.scale, np.complex64)  # of the prior, hence wrong by SPREAD
         squares.append(DataResidual(problem).mean_square(expected) * problem.scale**2)
     assert np.mean(squares) == pytest.approx(SPREAD**2, rel=0.1)
 
@@ -182,9 +182,9 @@ def test_mbir_data_step_ends_at_the_minimum(problem, normal, rng, plane):
     for _ in range(150):
         x = step(guess_of(problem, clean, error, weight, plane))
     gradient = (normal @ x.ravel()).reshape(shape) - problem.backprojection + weight * (x - clean)
-    dual = np.cumsum(np.moveaxis(gradient, plane, 0), axis=0) / (weight * tv * error)
+    dual = np.cumsum(np.moveaxis(gradient[0], plane, 0), axis=0) / (weight * tv * error)
     assert np.abs(dual[-1]).max() < 1e-2
-    across = np.diff(np.moveaxis(x, plane, 0), axis=0)
+    across = np.diff(np.moveaxis(x[0], plane, 0), axis=0)
     assert np.abs(dual[:-1]).max() < 1.02
     apart = np.abs(across) > 0.05
     assert 0.1 < apart.mean() < 0.9  # some neighbours are fused, some are not
