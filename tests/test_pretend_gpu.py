@@ -25,6 +25,7 @@ from mrrecon.errors import DataError, MaskError, MissingDependencyError
 from mrrecon.operators import (
     FFT,
     FiniteDifference,
+    Interpolation,
     Sense,
     Wavelet,
     backend,
@@ -198,10 +199,15 @@ def test_sense(cupy, sigpy_with_cupy, rng, sets, mask_axes):
 
 def test_sparsifying_linops(cupy, sigpy_with_cupy, rng):
     image = draw(rng, *SHAPE)
-    for linop in (FFT(SHAPE), Wavelet(SHAPE), FiniteDifference(SHAPE)):
+    for linop in (FFT(SHAPE), Wavelet(SHAPE), FiniteDifference(SHAPE), Interpolation(SHAPE, (8, 20, 16))):
         same(linop(cupy.asarray(image)), linop(image))
         same(linop.H(linop(cupy.asarray(image))), linop.H(linop(image)))
         assert check_adjoint(linop, like=cupy.empty(0)) < 1e-4
+
+
+def test_kspace_crop(cupy, rng):
+    image = draw(rng, 2, *SHAPE)
+    same(operators.kspace_crop(cupy.asarray(image), (8, 20, 16)), operators.kspace_crop(image, (8, 20, 16)))
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
