@@ -46,8 +46,8 @@ class Resampling:
     Examples
     --------
     >>> import numpy as np
-    >>> Resampling((1, 1, 4), (1, 1, 2)).forward(np.array([[[0, 0, 8, 8]]]))
-    array([[[1., 7.]]], dtype=float32)
+    >>> Resampling((1, 1, 4), (1, 1, 2)).forward(np.array([[[0, 0, 7, 7]]])).round(3)
+    array([[[1., 6.]]], dtype=float32)
     """
 
     old_shape: Shape
