@@ -86,6 +86,17 @@ class Resampling:
         """Apply the adjoint: ``(..., x, y, z)`` of the new shape to one of the old shape."""
         return _along_axes(image, self.new_shape, self.old_shape, adjoint_taps)
 
+    def lipschitz(self) -> float:
+        """Upper bound of the largest eigenvalue of the adjoint times the operator, axis by axis.
+
+        The square of a spectral norm is at most the product of the largest sums over a row and over a column.
+        """
+        bound = 1.0
+        for old, new in zip(self.old_shape, self.new_shape, strict=True):
+            weights = linear_weights(old, new)
+            bound *= float(weights.sum(axis=0).max() * weights.sum(axis=1).max())
+        return bound
+
 
 def kspace_crop(image: Any, new_shape: Sequence[int]) -> Any:
     """Keep the centre of the k-space of an image, or pad it with zeros.
