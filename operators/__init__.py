@@ -53,6 +53,8 @@ _HOME: dict[str, str] = {
     "estimate_noise_covariance": "noise",
     "noise_covariance": "noise",
     "outermost_level": "noise",
+    "SignalScale": "signal_level",
+    "signal_scale": "signal_level",
     "usable_covariance": "noise",
     "CoilMixing": "linops",
     "FiniteDifference": "linops",
