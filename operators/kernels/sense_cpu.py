@@ -2,22 +2,19 @@
 :mod:`mrrecon.operators.kernels.reference`.
 
 One pass over the slab each, no temporaries, the GIL released. All arrays are C-contiguous (no strided views),
-so that each kernel is compiled once. The flat vector kernels at the end serve
-:mod:`mrrecon.operators.vectors`.
+so that each kernel is compiled once.
 """
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
-__all__ = ["combine", "curvature", "direction", "expand", "load", "real_dot", "store", "update", "weigh"]
+from mrrecon.operators.kernels.compiled import compiled
 
-# Reordering sums is allowed (vector units); NaN and Inf keep their meaning.
-_jit = numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"}, error_model="numpy")
+__all__ = ["combine", "expand", "load", "store", "weigh"]
 
 
-@_jit
+@compiled
 def _expand_row(row: np.ndarray, m: np.ndarray, v: np.ndarray, add: bool) -> None:
     """Write (or add) m v."""
     if add:
@@ -28,7 +25,7 @@ def _expand_row(row: np.ndarray, m: np.ndarray, v: np.ndarray, add: bool) -> Non
             row[i] = m[i] * v[i]
 
 
-@_jit
+@compiled
 def _combine_row(v: np.ndarray, m: np.ndarray, row: np.ndarray, add: bool) -> None:
     """Write (or add) the conjugate of m row."""
     if add:
@@ -39,7 +36,7 @@ def _combine_row(v: np.ndarray, m: np.ndarray, row: np.ndarray, add: bool) -> No
             v[i] = (m[i] * row[i]).conjugate()
 
 
-@_jit
+@compiled
 def expand(maps: np.ndarray, image: np.ndarray, buffer: np.ndarray, c: int, x: int, shift: bool) -> None:
     """Write coil images; see reference."""
     sets, _, _, ny, nz = maps.shape
@@ -58,7 +55,7 @@ def expand(maps: np.ndarray, image: np.ndarray, buffer: np.ndarray, c: int, x: i
                         _expand_row(row, m, v, s > 0)
 
 
-@_jit
+@compiled
 def combine(maps: np.ndarray, buffer: np.ndarray, image: np.ndarray, c: int, x: int, shift: bool) -> None:
     """Combine coil images; see reference."""
     sets, _, _, ny, nz = maps.shape
@@ -77,7 +74,7 @@ def combine(maps: np.ndarray, buffer: np.ndarray, image: np.ndarray, c: int, x: 
                         _combine_row(v, m, row, c + i > 0)
 
 
-@_jit
+@compiled
 def weigh(buffer: np.ndarray, weights: np.ndarray, x: int) -> None:
     """Multiply by weights and conjugate; see reference."""
     ny, nz = weights.shape[1:]
@@ -90,14 +87,14 @@ def weigh(buffer: np.ndarray, weights: np.ndarray, x: int) -> None:
                     row[z] = row[z].conjugate() * w[z]
 
 
-@_jit
+@compiled
 def _store_row(out: np.ndarray, row: np.ndarray, keep: np.ndarray, factor: np.float32) -> None:
     for i in range(out.size):
         re, im = row[i].real * factor, row[i].imag * factor  # computed always, so that the loop vectorises
         out[i] = complex(re if keep[i] else np.float32(0), im if keep[i] else np.float32(0))
 
 
-@_jit
+@compiled
 def store(buffer: np.ndarray, mask: np.ndarray, kspace: np.ndarray, c: int, x: int, scale: float) -> None:
     """Write to centred k-space; see reference."""
     ny, nz = mask.shape[1:]
@@ -112,14 +109,14 @@ def store(buffer: np.ndarray, mask: np.ndarray, kspace: np.ndarray, c: int, x: i
                 _store_row(out[: nz - cut], row[cut:], keep[: nz - cut], factor)
 
 
-@_jit
+@compiled
 def _load_row(row: np.ndarray, data: np.ndarray, keep: np.ndarray, factor: np.float32) -> None:
     for i in range(row.size):
         re, im = data[i].real * factor, data[i].imag * -factor  # computed always, so that the loop vectorises
         row[i] = complex(re if keep[i] else np.float32(0), im if keep[i] else np.float32(0))
 
 
-@_jit
+@compiled
 def load(kspace: np.ndarray, mask: np.ndarray, buffer: np.ndarray, c: int, x: int, scale: float) -> None:
     """Read from centred k-space, conjugated; see reference."""
     ny, nz = mask.shape[1:]
@@ -132,43 +129,3 @@ def load(kspace: np.ndarray, mask: np.ndarray, buffer: np.ndarray, c: int, x: in
                 row, keep, data = buffer[i, j, y, :nz], plane[yy], kspace[c + i, x + j, yy]
                 _load_row(row[:cut], data[nz - cut :], keep[nz - cut :], factor)
                 _load_row(row[cut:], data[: nz - cut], keep[: nz - cut], factor)
-
-
-@_jit
-def real_dot(a: np.ndarray, b: np.ndarray) -> np.float32:
-    """Real part of <a, b> over two flat arrays."""
-    total = np.float32(0)
-    for i in range(a.size):
-        total += a[i].real * b[i].real + a[i].imag * b[i].imag
-    return total
-
-
-@_jit
-def curvature(p: np.ndarray, q: np.ndarray, ridge: float) -> np.float32:
-    """``q += ridge p`` over flat arrays; returns the real part of <p, q>."""
-    factor, total = np.float32(ridge), np.float32(0)
-    for i in range(p.size):
-        new = q[i] + factor * p[i]
-        q[i] = new
-        total += p[i].real * new.real + p[i].imag * new.imag
-    return total
-
-
-@_jit
-def update(x: np.ndarray, r: np.ndarray, p: np.ndarray, q: np.ndarray, alpha: float) -> np.float32:
-    """``x += alpha p; r -= alpha q`` over flat arrays; returns the new ``|r|^2``."""
-    step, total = np.float32(alpha), np.float32(0)
-    for i in range(x.size):
-        x[i] += step * p[i]
-        new = r[i] - step * q[i]
-        r[i] = new
-        total += new.real * new.real + new.imag * new.imag
-    return total
-
-
-@_jit
-def direction(p: np.ndarray, r: np.ndarray, beta: float) -> None:
-    """``p = r + beta p`` over flat arrays."""
-    factor = np.float32(beta)
-    for i in range(p.size):
-        p[i] = r[i] + factor * p[i]
