@@ -11,6 +11,7 @@ import numpy as np
 
 from mrrecon import preparation, recentring
 from mrrecon.errors import DataError, MaskError, ShapeError
+from mrrecon.grid import Grid
 from mrrecon.operators.backend import as_array, get_array_module, is_torch, to_device, to_numpy
 from mrrecon.operators.centre import KspaceCentre, kspace_centre
 
@@ -114,11 +115,9 @@ class Acquisition:
     noise_covariance
         Noise covariance between coils ``(coils, coils)``, of one complex k-space sample; identity after
         whitening.
-    voxel_size
-        Voxel edge lengths along (x, y, z) in millimetres.
-    affine
-        4×4 matrix from voxel indices (x, y, z) to scanner coordinates (RAS+, millimetres). Made from the
-        voxel size, centred on the volume, when not given.
+    voxel_size, affine
+        Voxel edges (x, y, z), mm, and 4x4 matrix from voxel indices to scanner coordinates (RAS+, mm); each is made
+        from the other when not given, see :class:`~mrrecon.grid.Grid`.
     domains
         Which domain each of the axes (x, y, z) is in. ``("image", "kspace", "kspace")`` is hybrid space: the
         readout has been transformed already (also a 2D multi-slice scan, x being the slice).
@@ -140,7 +139,7 @@ class Acquisition:
     mask: Any
     maps: Any = None
     noise_covariance: Any = None
-    voxel_size: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    voxel_size: tuple[float, float, float] = None  # type: ignore[assignment]
     affine: Any = None
     domains: tuple[Domain, Domain, Domain] = ("kspace", "kspace", "kspace")
     readout: Axis = "x"
@@ -154,7 +153,7 @@ class Acquisition:
         self._check_mask()
         self._check_maps()
         self._check_noise()
-        for name in ("kspace", "mask", "maps", "noise_covariance", "affine", "reference"):
+        for name in ("kspace", "mask", "maps", "noise_covariance", "reference"):
             object.__setattr__(self, name, _frozen(getattr(self, name)))
 
     # ---- validation ----------------------------------------------------------------------------------------
@@ -186,13 +185,9 @@ class Acquisition:
         self._set("kspace", k)
 
     def _check_geometry(self) -> None:
-        try:
-            voxel = tuple(float(v) for v in self.voxel_size)
-        except (TypeError, ValueError):
-            voxel = ()
-        if len(voxel) != 3 or not all(math.isfinite(v) and v > 0 for v in voxel):
-            raise DataError(f"voxel_size must be three positive lengths in mm (x, y, z), got {self.voxel_size}.")
-        self._set("voxel_size", voxel)
+        grid = self.grid
+        self._set("voxel_size", grid.voxel_size)
+        self._set("affine", grid.affine)
         domains = tuple(self.domains or ())
         if len(domains) != 3 or any(d not in ("kspace", "image") for d in domains):
             raise DataError(f"domains must name 'kspace' or 'image' for each of x, y, z, got {self.domains}.")
@@ -209,14 +204,6 @@ class Acquisition:
                 f"readout {self.readout!r} means a 2D multi-slice scan, whose x is the slice, in the image domain; "
                 f"got domains {domains}."
             )
-        if self.affine is None:
-            affine = np.diag([*voxel, 1.0])
-            affine[:3, 3] = [-v * (n // 2) for v, n in zip(voxel, self.shape, strict=True)]
-        else:
-            affine = _numbers(self.affine, "affine", np.float64)
-            if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-                raise DataError(f"affine must be an invertible, finite 4x4 matrix, got shape {affine.shape}.")
-        self._set("affine", affine)
         self._set("provenance", tuple(self.provenance))
 
     def _check_mask(self) -> None:
@@ -291,6 +278,11 @@ class Acquisition:
         """Matrix size (x, y, z)."""
         x, y, z = self.kspace.shape[1:]
         return int(x), int(y), int(z)
+
+    @property
+    def grid(self) -> Grid:
+        """Where the voxels lie."""
+        return Grid(self.shape, self.voxel_size, self.affine)
 
     @property
     def phase_encodes(self) -> tuple[int, int]:

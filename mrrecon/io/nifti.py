@@ -11,6 +11,7 @@ import numpy as np
 
 from mrrecon.atomic import atomic_path
 from mrrecon.errors import DataError, FileFormatError
+from mrrecon.grid import Grid
 from mrrecon.io.checks import array_bytes, reading, require_input, require_memory
 from mrrecon.io.registry import Format
 from mrrecon.reconstruction import Reconstruction
@@ -58,7 +59,7 @@ def write(thing: Reconstruction, path: Path, part: str = "magnitude") -> Path:
     return path
 
 
-def read_volume(path: str | Path) -> tuple[np.ndarray, tuple[float, float, float], np.ndarray]:
+def read_volume(path: str | Path) -> tuple[np.ndarray, Grid]:
     """Read an anatomy: any 3D NIfTI, real or complex, turned to the closest RAS+ orientation.
 
     Lengths in metres and micrometres become millimetres; where the header has no unit, they are taken as millimetres,
@@ -68,10 +69,8 @@ def read_volume(path: str | Path) -> tuple[np.ndarray, tuple[float, float, float
     -------
     volume : numpy.ndarray
         ``(x, y, z)``, float32 or (of a complex file) complex64, x to the right, y anterior, z superior.
-    voxel_size : tuple of float
-        Along (x, y, z), mm.
-    affine : numpy.ndarray
-        4x4, voxel to RAS+, mm.
+    grid : Grid
+        Where its voxels lie.
 
     Raises
     ------
@@ -118,14 +117,15 @@ def read_volume(path: str | Path) -> tuple[np.ndarray, tuple[float, float, float
         raise DataError(f"{path} has the value {volume.flat[0]:g} everywhere; there is no anatomy in it.")
     affine = np.array(image.affine, np.float64)
     affine[:3] *= factor
-    x, y, z = (float(v) for v in np.linalg.norm(affine[:3, :3], axis=0))
-    if min(x, y, z) < _USUAL_EDGES[0] or max(x, y, z) > _USUAL_EDGES[1]:
+    grid = Grid(volume.shape, affine=affine)
+    if min(grid.voxel_size) < _USUAL_EDGES[0] or max(grid.voxel_size) > _USUAL_EDGES[1]:
+        x, y, z = grid.voxel_size
         warnings.warn(
             f"{path}: its header gives lengths in {unit}, which makes voxels of {x:.3g}x{y:.3g}x{z:.3g} mm; "
             "correct xyzt_units in the header if that is wrong.",
             stacklevel=2,
         )
-    return np.ascontiguousarray(volume), (x, y, z), affine
+    return np.ascontiguousarray(volume), grid
 
 
 FORMAT = Format("nifti", "NIfTI", (".nii", ".nii.gz"), write=write, holds=("reconstruction", "part"))

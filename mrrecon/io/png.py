@@ -9,6 +9,7 @@ import numpy as np
 
 from mrrecon.atomic import atomic_path
 from mrrecon.errors import DataError, ShapeError
+from mrrecon.grid import Grid
 from mrrecon.io.registry import Format
 from mrrecon.operators.backend import to_numpy
 from mrrecon.reconstruction import Reconstruction
@@ -19,16 +20,14 @@ __all__ = ["FORMAT", "montage", "write"]
 _PLANES = (("axial", 2, 0, 1), ("coronal", 1, 0, 2), ("sagittal", 0, 1, 2))
 
 
-def _to_ras(
-    volume: np.ndarray, affine: np.ndarray, voxel_size: tuple[float, float, float]
-) -> tuple[np.ndarray, tuple[float, float, float]]:
+def _to_ras(volume: np.ndarray, grid: Grid) -> tuple[np.ndarray, tuple[float, float, float]]:
     """Turn a volume by flips and swaps so that its axes run to the right, anterior and superior."""
     import nibabel
 
-    orientation = nibabel.orientations.io_orientation(affine)
+    orientation = nibabel.orientations.io_orientation(grid.affine)
     turned = nibabel.orientations.apply_orientation(volume, orientation)
     order = np.argsort(orientation[:, 0])
-    x, y, z = (float(voxel_size[i]) for i in order)
+    x, y, z = (grid.voxel_size[i] for i in order)
     return turned, (x, y, z)
 
 
@@ -37,8 +36,7 @@ def montage(
     path: str | Path,
     *,
     reference: np.ndarray | None = None,
-    voxel_size: tuple[float, float, float] = (1.0, 1.0, 1.0),
-    affine: np.ndarray | None = None,
+    grid: Grid | None = None,
     labels: Mapping[str, str] | None = None,
     error_scale: float = 5.0,
     centre: tuple[int, int, int] | None = None,
@@ -55,9 +53,9 @@ def montage(
     reference
         Volume to compare with; shown first, and ``error_scale * |volume - reference|`` under each plane.
         Magnitudes are compared, without rescaling.
-    voxel_size, affine
-        Geometry: pixels get their true aspect; with an affine the volumes are turned to the patient's axes.
-        Without one, the axes are taken as right, anterior, superior. The patient's right is on the right.
+    grid
+        Where the voxels lie: pixels get their true aspect, and volumes are turned to the patient's axes, the right on
+        the right. By default voxels of 1 mm, the axes being right, anterior, superior.
     labels
         Text under a name, for example ``"38.2 dB, SSIM 0.96"``.
     error_scale
@@ -93,10 +91,10 @@ def montage(
             )
     where = np.zeros(shape, bool)
     where[centre if centre is not None else tuple(n // 2 for n in shape)] = True
-    geometry = np.eye(4) if affine is None else np.asarray(affine)
-    where, voxel = _to_ras(where, geometry, voxel_size)
+    grid = grid or Grid(where.shape)
+    where, voxel = _to_ras(where, grid)
     mid = [int(i) for i in np.argwhere(where)[0]]
-    turned = {name: _to_ras(np.abs(to_numpy(v)), geometry, voxel_size)[0] for name, v in shown.items()}
+    turned = {name: _to_ras(np.abs(to_numpy(v)), grid)[0] for name, v in shown.items()}
     truth = turned.get("reference") if reference is not None else None
     finite = [v[np.isfinite(v)] for v in ([truth] if truth is not None else turned.values())]
     top = max((float(np.percentile(v, 99.8)) for v in finite if v.size), default=1.0) or 1.0
@@ -175,7 +173,7 @@ def write(thing: Reconstruction, path: Path, part: str = "magnitude") -> Path:
         title = f"{part.replace('_', ' ')}\n{title}"
     if not np.iscomplexobj(values) and values.min() < 0:
         values = values + (np.float32(np.pi) if part == "phase" else np.abs(values).max())
-    return montage({title: values}, path, voxel_size=thing.voxel_size, affine=thing.affine)
+    return montage({title: values}, path, grid=thing.grid)
 
 
 FORMAT = Format("png", "PNG picture", (".png",), write=write, holds=("reconstruction", "part", "mask"))

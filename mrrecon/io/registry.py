@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from typing import Any, Literal, get_type_hints
 import numpy as np
 
 from mrrecon.acquisition import Acquisition, Step
-from mrrecon.errors import DataError, FileFormatError
+from mrrecon.errors import FileFormatError
 from mrrecon.io.centring import Center, centred
 from mrrecon.io.checks import array_bytes, reading, require_input, require_memory
 from mrrecon.settings import value_problem
@@ -262,12 +261,6 @@ def _recorded(acquisition: Acquisition, path: Path, format: Format, given: Mappi
 
 def _with_voxel_size(acquisition: Acquisition, voxel_size: Sequence[float]) -> Acquisition:
     """Other voxel edges, the middle of the matrix staying where it was."""
-    if not all(math.isfinite(v) and v > 0 for v in voxel_size):
-        raise DataError(f"voxel_size must be three positive lengths in mm (x, y, z), got {list(voxel_size)}.")
-    middle = np.array([n // 2 for n in acquisition.shape], np.float64)
-    affine = np.array(acquisition.affine)
-    place = affine[:3, :3] @ middle + affine[:3, 3]
-    affine[:3, :3] *= np.asarray(voxel_size) / np.asarray(acquisition.voxel_size)
-    affine[:3, 3] = place - affine[:3, :3] @ middle
+    grid = acquisition.grid.with_voxel_size(voxel_size)
     settings = {"given": list(voxel_size), "file": list(acquisition.voxel_size)}
-    return acquisition.evolve("voxel size", settings, voxel_size=tuple(voxel_size), affine=affine)
+    return acquisition.evolve("voxel size", settings, voxel_size=grid.voxel_size, affine=grid.affine)

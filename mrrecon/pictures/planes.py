@@ -6,21 +6,23 @@ from typing import Any
 
 import numpy as np
 
+from mrrecon.grid import Grid
+
 __all__ = ["PLANES", "cut_planes"]
 
 PLANES = ("axial", "coronal", "sagittal")
 AXES = {"axial": 2, "coronal": 1, "sagittal": 0}  # that a plane is perpendicular to, in RAS order
 
 
-def cut_planes(volume: Any, affine: np.ndarray, truth: Any, peak: float) -> dict[str, np.ndarray]:
+def cut_planes(volume: Any, grid: Grid, truth: Any, peak: float) -> dict[str, np.ndarray]:
     """Cut the middle slice of the object out of a volume, in each plane.
 
     Parameters
     ----------
     volume
         ``(x, y, z)``; its magnitude is shown.
-    affine
-        4x4, voxel to scanner coordinates (RAS+), mm.
+    grid
+        Where its voxels lie.
     truth
         True volume ``(x, y, z)``: it says where the object is.
     peak
@@ -37,7 +39,7 @@ def cut_planes(volume: Any, affine: np.ndarray, truth: Any, peak: float) -> dict
     from mrrecon.metrics import object_region
 
     turned, region = (
-        nibabel.as_closest_canonical(nibabel.Nifti1Image(a.astype(np.float32), affine))
+        nibabel.as_closest_canonical(nibabel.Nifti1Image(a.astype(np.float32), grid.affine))
         for a in (np.abs(volume) / peak, object_region(truth))
     )
     edges = np.asarray(turned.header.get_zooms()[:3], np.float32)
