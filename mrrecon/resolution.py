@@ -21,6 +21,9 @@ from mrrecon.acquisition import Acquisition
 from mrrecon.errors import DataError
 from mrrecon.grid import Grid
 from mrrecon.operators.backend import as_kind, to_numpy
+from mrrecon.operators.centre import crop_or_pad
+from mrrecon.operators.fourier import fft, ifft
+from mrrecon.operators.resampling import Resampling, kspace_crop
 
 __all__ = ["ResolutionMethod", "change_resolution", "crop_kspace"]
 
@@ -56,97 +59,52 @@ def change_resolution(
     """
     image = to_numpy(volume)
     grid.require(image, "volume")
-    if method not in ("kspace-crop", "interpolation"):
-        raise DataError(f"There is no resolution method {method!r}; choose 'kspace-crop' or 'interpolation'.")
-    new = grid.resized(voxel_size, "edges" if method == "interpolation" else "centre")
-    real = image.dtype.kind != "c"
     if method == "interpolation":
-        result = image.astype(np.float32 if real else np.complex64, copy=False)
-        for axis, n in enumerate(new.shape):
-            if n != result.shape[axis]:
-                weights = _linear_weights(result.shape[axis], n)
-                result = np.moveaxis(np.tensordot(result, weights, axes=(axis, 1)), -1, axis)
-    else:
-        result = image.astype(np.complex64, copy=False)
-        for axis, n in enumerate(new.shape):
-            if n != result.shape[axis]:
-                result = _band_limit(result, axis, n)
-        result = result.real if real else result
-    return np.ascontiguousarray(result), new
+        new = grid.resized(voxel_size)
+        return Resampling(grid.shape, new.shape).forward(image), new
+    if method == "kspace-crop":
+        new = grid.resized(voxel_size, "centre")
+        return kspace_crop(image, new.shape), new
+    raise DataError(f"There is no resolution method {method!r}; choose 'kspace-crop' or 'interpolation'.")
 
 
 def crop_kspace(acquisition: Acquisition, voxel_size: Sequence[float]) -> Acquisition:
     """Keep the centre of k-space: the same scan with larger voxels (or, zero-padded, with smaller ones).
 
     Samples are scaled so that the image keeps its intensities: the noise falls as voxels grow. The mask, the
-    noise covariance, the affine and the reference follow; coil maps are dropped, calibrate again.
+    noise covariance, the grid and the reference follow; coil maps are dropped, calibrate again.
 
     Parameters
     ----------
     acquisition
         The scan; the readout may be in either domain.
     voxel_size
-        Wanted voxel edges along (x, y, z), mm; the matrix becomes the nearest whole numbers.
+        Wanted voxel edges (x, y, z), mm; the matrix becomes the nearest whole numbers.
 
     Raises
     ------
     DataError
         If the voxel size is not usable.
     """
-    from mrrecon.operators.fourier import fft, ifft
-
     scan = acquisition.load()
     grid = scan.grid.resized(voxel_size, "centre")
-    shape = grid.shape
-    scale = math.sqrt(math.prod(shape) / math.prod(scan.shape))
+    scale = math.sqrt(math.prod(grid.shape) / math.prod(scan.shape))
     kspace = to_numpy(scan.kspace)
-    readout_in_image = scan.domains[0] == "image" and shape[0] != scan.shape[0]
+    readout_in_image = scan.domains[0] == "image" and grid.shape[0] != scan.shape[0]
     if readout_in_image:
         kspace = fft(kspace, axes=(1,))
-    mask = scan.mask
-    for axis, n in enumerate(shape):
-        kspace = _centre(kspace, axis + 1, n)
-        if mask.ndim == 3 or axis > 0:
-            mask = _centre(mask, axis if mask.ndim == 3 else axis - 1, n)
+    kspace = crop_or_pad(kspace, grid.shape)
     if readout_in_image:
         kspace = ifft(kspace, axes=(1,))
-    reference, covariance = scan.reference, scan.noise_covariance
-    if reference is not None:
-        reference, _ = change_resolution(reference, scan.grid, voxel_size, "kspace-crop")
+    covariance = scan.noise_covariance
     return scan.evolve(
         "crop k-space",
-        {"shape": list(shape), "from": list(scan.shape)},
+        {"shape": list(grid.shape), "from": list(scan.shape)},
         kspace=as_kind(kspace * np.float32(scale), scan.kspace),
-        mask=mask,
+        mask=crop_or_pad(scan.mask, grid.shape[-scan.mask.ndim :]),
         maps=None,
         noise_covariance=None if covariance is None else covariance * scale**2,
         voxel_size=grid.voxel_size,
         affine=grid.affine,
-        reference=reference,
+        reference=None if scan.reference is None else kspace_crop(scan.reference, grid.shape),
     )
-
-
-def _centre(a: np.ndarray, axis: int, n: int) -> np.ndarray:
-    """Crop or zero-pad `axis` to length `n`, index ``n // 2`` staying the centre."""
-    start = a.shape[axis] // 2 - n // 2
-    if n <= a.shape[axis]:
-        return a[(slice(None),) * axis + (slice(start, start + n),)]
-    padding = [(0, 0)] * a.ndim
-    padding[axis] = (-start, n - a.shape[axis] + start)
-    return np.pad(a, padding)
-
-
-def _band_limit(image: np.ndarray, axis: int, n: int) -> np.ndarray:
-    from mrrecon.operators.fourier import fft, ifft
-
-    scale = np.float32(math.sqrt(n / image.shape[axis]))
-    return ifft(_centre(fft(image, axes=(axis,)), axis, n) * scale, axes=(axis,))
-
-
-def _linear_weights(old: int, new: int) -> np.ndarray:
-    """Weights ``(new, old)`` of antialiased linear interpolation, the edges of both grids aligned."""
-    factor = old / new
-    centres = (np.arange(new) + 0.5) * factor - 0.5
-    distance = np.abs(centres[:, None] - np.arange(old)[None, :]) / max(1.0, factor)
-    weights = np.maximum(1.0 - distance, 0.0)
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -14,10 +14,10 @@ from typing import Any, Literal
 import numpy as np
 
 from mrrecon.errors import ShapeError
-from mrrecon.operators.backend import to_numpy
+from mrrecon.operators.backend import get_array_module, to_numpy
 from mrrecon.operators.coils import view_or_lazy
 
-__all__ = ["KspaceCentre", "kspace_centre", "largest_near"]
+__all__ = ["KspaceCentre", "crop_or_pad", "kspace_centre", "largest_near"]
 
 SHORT = 8  # an axis of fewer samples is taken as centred
 TOLERANCE = (
@@ -196,6 +196,22 @@ def _believable(energy: np.ndarray) -> np.ndarray:
 def largest_near(values: np.ndarray, axis: int, shifts: Iterable[int]) -> np.ndarray:
     """Largest of the values that lie so many samples away along an axis, circular."""
     return reduce(np.maximum, (np.roll(values, shift, axis) for shift in shifts))
+
+
+def crop_or_pad(array: Any, shape: Sequence[int]) -> Any:
+    """Crop or zero-pad the last axes of a NumPy or CuPy array to this shape, index ``n // 2`` staying the centre."""
+    before = array.shape[array.ndim - len(shape) :]
+    taken, inside = [], []
+    for old, new in zip(before, shape, strict=True):
+        n = min(old, new)
+        taken.append(slice(old // 2 - n // 2, old // 2 - n // 2 + n))
+        inside.append(slice(new // 2 - n // 2, new // 2 - n // 2 + n))
+    cropped = array[(..., *taken)]
+    if cropped.shape[array.ndim - len(shape) :] == tuple(shape):
+        return cropped
+    result = get_array_module(array).zeros((*array.shape[: array.ndim - len(shape)], *shape), dtype=array.dtype)
+    result[(..., *inside)] = cropped
+    return result
 
 
 def _smooth(values: np.ndarray, axes: Sequence[int]) -> np.ndarray:

@@ -8,11 +8,12 @@ from typing import Any
 
 from mrrecon.operators.backend import to_numpy
 from mrrecon.operators.coils import mix_coils
+from mrrecon.operators.resampling import Resampling
 from mrrecon.operators.sense import ArrayLinop
 from mrrecon.operators.total_variation import gradient, gradient_adjoint
 from mrrecon.operators.wavelet import WaveletTransform
 
-__all__ = ["CoilMixing", "FiniteDifference", "Wavelet"]
+__all__ = ["CoilMixing", "FiniteDifference", "Interpolation", "Wavelet"]
 
 
 class CoilMixing(ArrayLinop):
@@ -72,3 +73,17 @@ class FiniteDifference(ArrayLinop):
 
     def __init__(self, shape: Sequence[int]) -> None:
         super().__init__((3, *shape), shape, gradient, gradient_adjoint, name="FiniteDifference")
+
+
+class Interpolation(ArrayLinop):
+    """Antialiased linear interpolation to another matrix size over the same field of view.
+
+    Parameters
+    ----------
+    old_shape, new_shape
+        As for :class:`mrrecon.operators.Resampling`, which does the work.
+    """
+
+    def __init__(self, old_shape: Sequence[int], new_shape: Sequence[int]) -> None:
+        plan = Resampling(tuple(old_shape), tuple(new_shape))
+        super().__init__(plan.oshape, plan.ishape, plan.forward, plan.adjoint, name="Interpolation")
