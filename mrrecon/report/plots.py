@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mrrecon.atomic import atomic_path
+from mrrecon.pictures.figures import new_figure, save_figure
 from mrrecon.report.summary import BEST, Summary, means
 from mrrecon.studies.study import DEFAULT
 
@@ -166,13 +166,9 @@ def _over_files(summary: Summary) -> list[dict[str, Any]]:
 
 
 def _figure(panels: int, size: tuple[float, float]) -> tuple[Any, list[Any]]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     columns = min(panels, COLUMNS)
     rows = -(-panels // columns)
-    figure = Figure(figsize=(max(size[0] * columns, 4.8), size[1] * rows + 1.0), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(max(size[0] * columns, 4.8), size[1] * rows + 1.0, layout="constrained")
     grid = list(figure.subplots(rows, columns, squeeze=False).flat)
     for unused in grid[panels:]:
         unused.set_axis_off()
@@ -188,9 +184,7 @@ def _save(figure: Any, path: str | Path) -> Path:
         handles, labels = axes.get_legend_handles_labels()
         named = dict(zip(labels, handles, strict=True)) | named
     figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=3, fontsize=8, frameon=False)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=DPI)
-    return Path(path)
+    return save_figure(figure, path, DPI)
 
 
 def _colours(summary: Summary) -> dict[str, Any]:

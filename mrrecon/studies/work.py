@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrrecon.errors import DataError, MRReconError
+from mrrecon.grid import Grid
 from mrrecon.pictures.planes import cut_planes
 from mrrecon.studies.results import Results
 from mrrecon.studies.runs import Run, expand, index
@@ -224,11 +225,11 @@ def _measured(study: Study, run: Run, scans: Scans, results: Results) -> dict[st
 def _save_planes(run: Run, scan: Acquisition, result: Reconstruction, results: Results) -> None:
     import numpy as np
 
-    truth = np.abs(scan.reference)
+    truth, grid = np.abs(scan.reference), Grid(scan.shape, scan.voxel_size, scan.affine)
     peak = float(truth.max())
     if not results.planes(run.truth).exists():
-        results.save_planes(run.truth, cut_planes(truth, scan.affine, truth, peak))
-    results.save_planes(run.id, cut_planes(result.volume, scan.affine, truth, peak))
+        results.save_planes(run.truth, cut_planes(truth, grid, truth, peak))
+    results.save_planes(run.id, cut_planes(result.volume, grid, truth, peak))
 
 
 def _device(study: Study, run: Run) -> str:
