@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mrrecon.denoising.comparison import Method, noisy_slices
+from mrrecon.denoising.comparison import Denoiser, noisy_slices
 from mrrecon.denoising.slices import VoxelSlices
 from mrrecon.denoising.tables import means
 from mrrecon.pictures.figures import new_figure, save_figure
@@ -67,7 +67,7 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], path: str | Path, dashed: Seq
 
 
 def draw_denoised(
-    methods: Sequence[Method],
+    methods: Sequence[Denoiser],
     case: VoxelSlices,
     rows: Sequence[Mapping[str, Any]],
     path: str | Path,

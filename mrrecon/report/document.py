@@ -13,9 +13,10 @@ from mrrecon.atomic import atomic_path
 from mrrecon.errors import DataError, OutputError
 from mrrecon.pictures.montage import Style, draw_planes
 from mrrecon.pictures.planes import Planes
+from mrrecon.pictures.tables import write_csv
 from mrrecon.report.plots import draw_cost, draw_quality, draw_settings
 from mrrecon.report.summary import BEST, MEASURES, Summary, gains, line_name
-from mrrecon.report.tables import file_tables, mean_table, write_csv
+from mrrecon.report.tables import file_tables, mean_table
 from mrrecon.studies.results import Results
 
 __all__ = ["write_report"]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mrrecon.pictures.figures import new_figure, save_figure
+from mrrecon.pictures.tables import grouped
 from mrrecon.report.summary import BEST, Summary, means
 from mrrecon.studies.study import DEFAULT
 
@@ -147,9 +148,7 @@ def _logarithmic(axes: Any) -> None:
 
 def _over_files(summary: Summary) -> list[dict[str, Any]]:
     """Means over files of each method's variants; of those only that have as many files as any."""
-    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    for record in summary.by_variant():
-        groups.setdefault((record["line"], record["acceleration"], record["variant"]), []).append(record)
+    groups = grouped(summary.by_variant(), lambda r: (r["line"], r["acceleration"], r["variant"]))
     most: dict[tuple[Any, ...], int] = {}
     for key, records in groups.items():
         most[key[:2]] = max(most.get(key[:2], 0), len(records))
