@@ -116,16 +116,13 @@ def write(thing: Reconstruction, path: Path) -> Path:
 
 def _as_slices(thing: Reconstruction) -> tuple[np.ndarray, np.ndarray]:
     """Turn the magnitude so that its axes are (columns, rows, slices), with the affine that goes with it."""
-    from nibabel import orientations
+    from nibabel.orientations import io_orientation
 
-    own = orientations.io_orientation(thing.affine)
     thickest = int(np.argmax(thing.voxel_size))
     others = [v for i, v in enumerate(thing.voxel_size) if i != thickest]
-    across = int(own[thickest, 0]) if thing.voxel_size[thickest] > 1.5 * max(others) else 2
-    target = orientations.axcodes2ornt(("PIL", "LIP", "LPS")[across])
-    turn = orientations.ornt_transform(own, target)
-    turned = orientations.apply_orientation(thing.magnitude, turn)
-    return turned, thing.affine @ orientations.inv_ornt_aff(turn, thing.volume.shape)
+    across = int(io_orientation(thing.affine)[thickest, 0]) if thing.voxel_size[thickest] > 1.5 * max(others) else 2
+    turned, lying = thing.grid.turned(thing.magnitude, ("PIL", "LIP", "LPS")[across])
+    return turned, lying.affine
 
 
 def _ds(value: float) -> str:

@@ -11,8 +11,10 @@ from matplotlib.figure import Figure
 
 from mrrecon.errors import DataError, FileFormatError, OutputError
 from mrrecon.grid import Grid
+from mrrecon.pictures.montage import draw_planes
 from mrrecon.pictures.planes import PLANES, cut_planes
-from mrrecon.report import Summary, draw_cost, draw_montage, draw_quality, draw_settings, gains, write_report
+from mrrecon.report import Summary, draw_cost, draw_quality, draw_settings, gains, write_report
+from mrrecon.report.document import MONTAGE
 from mrrecon.report.tables import mean_table
 from mrrecon.studies import Results
 
@@ -277,7 +279,8 @@ def make_planes(value, size=8):
 
 
 def test_montage_shows_all_planes_at_one_window_and_five_times_the_error(tmp_path, figures):
-    draw_montage(make_planes(1.0), [("same", make_planes(1.0)), ("off", make_planes(0.9))], "title", tmp_path / "m.png")
+    columns = {"truth": make_planes(1.0), "same": make_planes(1.0), "off": make_planes(0.9)}
+    draw_planes(columns, tmp_path / "m.png", MONTAGE, title="title")
     (figure,) = figures
     shown = [[image.get_array() for image in axes.get_images()] for axes in figure.axes]
     assert [len(images) for images in shown] == [1, 1, 1, 0, 1, 1] * 3
