@@ -10,7 +10,7 @@ import numpy as np
 
 from mrrecon.acquisition import Acquisition, Domain, Step
 from mrrecon.io.axes import find_layout
-from mrrecon.io.lazy import ArrangedArray, MemmapArray
+from mrrecon.io.file_arrays import ArrangedArray, MemmapArray
 from mrrecon.io.masks import read_fitting_mask
 from mrrecon.io.measured import nonzero, sampling_pattern
 

@@ -12,7 +12,7 @@ from mrrecon.atomic import atomic_path
 from mrrecon.errors import FileFormatError, OutputError, ShapeError
 from mrrecon.io.bare import bare_acquisition
 from mrrecon.io.checks import array_bytes, note_slices, require_input, require_memory, size_text
-from mrrecon.io.lazy import MemmapArray, in_memory
+from mrrecon.io.file_arrays import MemmapArray, in_memory
 from mrrecon.io.registry import Format
 from mrrecon.operators.backend import to_numpy
 from mrrecon.operators.fourier import fft

@@ -20,8 +20,8 @@ from mrrecon.acquisition import Acquisition, Step
 from mrrecon.errors import FileFormatError
 from mrrecon.io.axes import find_layout
 from mrrecon.io.centring import Recentre, find_recentring
+from mrrecon.io.file_arrays import H5Array
 from mrrecon.io.hdf5 import open_if_hdf5, require_dataset
-from mrrecon.io.lazy import H5Array
 from mrrecon.io.measured import SampledAlike
 from mrrecon.io.registry import Format
 

@@ -20,9 +20,9 @@ import numpy as np
 from mrrecon.acquisition import Acquisition, Domain, Step
 from mrrecon.errors import FileFormatError, MaskError
 from mrrecon.io.axes import Layout, find_layout
+from mrrecon.io.file_arrays import ArrangedArray, H5Array
 from mrrecon.io.hdf5 import open_if_hdf5, read_text, require_dataset
 from mrrecon.io.ismrmrd_header import Header, parse_header
-from mrrecon.io.lazy import ArrangedArray, H5Array
 from mrrecon.io.measured import SampledAlike, agree, nonzero, sampling_pattern
 from mrrecon.io.registry import Format
 from mrrecon.operators.fourier import fft, ifft

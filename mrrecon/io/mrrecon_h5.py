@@ -25,8 +25,8 @@ import numpy as np
 from mrrecon.acquisition import Acquisition, Step
 from mrrecon.errors import FileFormatError
 from mrrecon.io.checks import array_bytes, reading, require_input, require_memory
+from mrrecon.io.file_arrays import H5Array
 from mrrecon.io.hdf5 import create_hdf5, open_if_hdf5, read_text, require_dataset
-from mrrecon.io.lazy import H5Array
 from mrrecon.io.registry import Format
 from mrrecon.operators.backend import to_numpy
 from mrrecon.reconstruction import Reconstruction

@@ -11,7 +11,7 @@ from mrrecon.acquisition import Acquisition
 from mrrecon.errors import FileFormatError
 from mrrecon.io.bare import bare_acquisition
 from mrrecon.io.checks import array_bytes, reading, require_memory, size_text
-from mrrecon.io.lazy import MemmapArray
+from mrrecon.io.file_arrays import MemmapArray
 from mrrecon.io.registry import Format
 
 __all__ = ["FORMAT", "can_read", "header", "load", "read"]
