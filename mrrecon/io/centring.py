@@ -11,21 +11,20 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from mrrecon.acquisition import Acquisition
+from mrrecon.io.format import Center
 from mrrecon.operators.centre import kspace_centre
 from mrrecon.recentring import trusted_centre
 
-__all__ = ["Center", "Recentre", "centred", "find_recentring", "is_wrapped"]
+__all__ = ["Recentre", "centred", "find_recentring", "is_wrapped"]
 
-Center = Literal["keep"] | tuple[int, int, int] | None
 MENTIONED = 2  # samples: a centre that is moved by more is mentioned
 
 
-def centred(acquisition: Acquisition, path: Path, center: Center = None) -> Acquisition:
+def centred(acquisition: Acquisition, path: Path, center: Center) -> Acquisition:
     """Move the centre of the k-space that was read to index n // 2 of every axis, with a note of what was moved.
 
     Parameters
