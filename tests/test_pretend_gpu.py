@@ -30,7 +30,6 @@ from mrrecon.operators import (
     Wavelet,
     backend,
     check_adjoint,
-    proximal,
     total_variation,
     vectors,
 )
@@ -264,9 +263,9 @@ def test_proximal(cupy, rng):
     here = [draw(rng, 4, 5, 6) for _ in range(3)]
     there = [cupy.asarray(a) for a in here]
     for arrays in (here, there):
-        proximal.gradient_step(*arrays, 0.3)
-    assert proximal.extrapolate(*there, 0.9) == pytest.approx(proximal.extrapolate(*here, 0.9), rel=1e-5)
-    assert proximal.average(*there[:2], 0.2) == pytest.approx(proximal.average(*here[:2], 0.2), rel=1e-5)
+        vectors.gradient_step(*arrays, 0.3)
+    assert vectors.extrapolate(*there, 0.9) == pytest.approx(vectors.extrapolate(*here, 0.9), rel=1e-5)
+    assert vectors.average(*there[:2], 0.2) == pytest.approx(vectors.average(*here[:2], 0.2), rel=1e-5)
     for a, b in zip(there, here, strict=True):
         same(a, b)
 

@@ -54,7 +54,7 @@ class TrainingVolume:
     def from_image(cls, image: Any, grid: Grid, name: str, subject: str = "", source: str = "") -> TrainingVolume:
         """Scale an image ``(x, y, z)``, real or complex, as the solvers scale a scan.
 
-        The image is divided by the level that :func:`mrrecon.operators.signal_scale.signal_scale` finds in its fully
+        The image is divided by the level that :func:`mrrecon.operators.signal_scale` finds in its fully
         sampled k-space, seen as the scan of one coil: what a prior is trained on and what it meets at
         reconstruction have one scale.
 
@@ -64,7 +64,7 @@ class TrainingVolume:
             If it is not a volume of this grid, or has NaN or Inf, or no signal.
         """
         from mrrecon.operators.fourier import fft
-        from mrrecon.operators.signal_scale import signal_scale
+        from mrrecon.operators.signal_level import signal_scale
 
         image = np.asarray(image)
         grid.require(image, name)

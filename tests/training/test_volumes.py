@@ -9,7 +9,7 @@ import pytest
 import mrrecon as mr
 from mrrecon import Grid
 from mrrecon.errors import DataError, FileFormatError, ShapeError
-from mrrecon.operators.signal_scale import signal_scale
+from mrrecon.operators.signal_level import signal_scale
 from mrrecon.training import TrainingVolume, find_volumes, read_volumes
 
 SHAPE = (48, 56, 52)
