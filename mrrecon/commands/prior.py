@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from mrrecon.commands.files import PriorChoice, Reads, Word, Writes
 from mrrecon.errors import DataError, OutputError
+from mrrecon.io.template import find_template
+from mrrecon.progress import ProgressBar
 
 __all__ = ["prior_evaluate", "prior_list", "prior_show"]
 
@@ -163,11 +166,9 @@ def prior_evaluate(
     _warn_of_training_data([prior for prior, _ in priors.values()], sources)
     cases = denoising.validation_slices(_volumes(sources), voxel_size, slices, seed)
     total = len(methods) * len(levels) * len({case.voxel_size for case in cases})
-    report, close = _bar(total)
-    try:
-        rows = denoising.compare(methods, cases, levels, seed, report)
-    finally:
-        close()
+    begun = itertools.count()
+    with ProgressBar(total) as bar:
+        rows = denoising.compare(methods, cases, levels, seed, lambda what: bar.at(next(begun), what))
     record = {
         "policy": denoising.POLICY,
         "settings": {"seed": seed, "slices_per_plane": slices, "times": times, "voxel_sizes": voxel_size},
@@ -228,7 +229,6 @@ def _settings(prior: Any) -> dict[str, Any]:
 
 
 def _sources(data: list[str] | None) -> list[Path]:
-    from mrrecon.commands.demo import find_template
     from mrrecon.training.volumes import find_volumes
 
     return [find_template()] if data is None else find_volumes(data)
@@ -262,21 +262,6 @@ def _draw(prior: Any, matrix: tuple[int, ...], edge: float, seed: int, steps: in
     from mrrecon.priors.sampling import sample
 
     return sample(prior, (SAMPLES, *matrix), seed, steps=steps, condition=Condition(voxel_size=(edge, edge)))
-
-
-def _bar(total: int) -> tuple[Callable[[str], None], Callable[[], None]]:
-    from tqdm.auto import tqdm
-
-    bar = tqdm(total=total, delay=2.0, leave=False, disable=None)
-    started = False
-
-    def report(what: str) -> None:
-        nonlocal started
-        bar.update(int(started))  # what is reported is only beginning
-        started = True
-        bar.set_description(what)
-
-    return report, bar.close
 
 
 def _file_record(path: Path) -> dict[str, str]:

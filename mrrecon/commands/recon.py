@@ -12,8 +12,9 @@ import numpy as np
 
 from mrrecon.commands.files import InputFile, MaskChoice, PriorChoice, ReadOptions, Writes
 from mrrecon.commands.results import chi_squared_note, chi_squared_text
-from mrrecon.commands.shared import clock, read_scan, undersample, working, write_all
+from mrrecon.commands.shared import clock, read_scan, undersample, write_all
 from mrrecon.errors import DataError, MRReconError, OutputError, SolverError
+from mrrecon.progress import working
 from mrrecon.solvers import Solver
 from mrrecon.solvers.parts.checkpoint import is_checkpoint
 

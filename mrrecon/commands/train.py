@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from mrrecon.commands.files import Reads, Writes, check_folder
 from mrrecon.errors import DataError
+from mrrecon.progress import ProgressBar
 
 __all__ = ["train"]
 
@@ -103,18 +104,13 @@ def train(
 
 
 def _bar(name: str, done: int, total: int) -> Callable[[int, Mapping[str, Any]], None]:
-    """Progress bar with the time left, loss and slices/s; in a file, a line every half minute."""
-    from tqdm.auto import tqdm
-
-    patience = 0.2 if sys.stderr.isatty() else 30.0
-    bar = tqdm(total=total, initial=done, desc=name, unit="step", mininterval=patience, leave=False)
+    """Progress with loss and slices/s."""
+    bar = ProgressBar(total, name, "step", done)
 
     def show(step: int, entry: Mapping[str, Any]) -> None:
+        shown = {}
         if "loss" in entry:
             shown = {"loss": f"{entry['loss']:.4f}", "slices/s": f"{entry['slices_per_second']:.0f}"}
-            bar.set_postfix(shown, refresh=False)
-        bar.update(step - bar.n)
-        if step >= total:
-            bar.close()
+        bar.at(step, **shown)
 
     return show

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mrrecon.grid import Grid
 from mrrecon.io.registry import Format
 from mrrecon.pictures.montage import montage
 from mrrecon.reconstruction import Reconstruction
@@ -37,7 +38,7 @@ def write(thing: Reconstruction, path: Path, part: str = "magnitude") -> Path:
         title = f"{part.replace('_', ' ')}\n{title}"
     if not np.iscomplexobj(values) and values.min() < 0:
         values = values + (np.float32(np.pi) if part == "phase" else np.abs(values).max())
-    return montage({title: values}, path, voxel_size=thing.voxel_size, affine=thing.affine)
+    return montage({title: values}, path, grid=Grid(thing.volume.shape, thing.voxel_size, thing.affine))
 
 
 FORMAT = Format("png", "PNG picture", (".png",), write=write, holds=("reconstruction", "part", "mask"))

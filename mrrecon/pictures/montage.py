@@ -182,8 +182,7 @@ def montage(
     path: str | Path,
     *,
     reference: np.ndarray | None = None,
-    voxel_size: tuple[float, float, float] = (1.0, 1.0, 1.0),
-    affine: np.ndarray | None = None,
+    grid: Grid | None = None,
     labels: Mapping[str, str] | None = None,
     error_scale: float = 5.0,
     centre: tuple[int, int, int] | None = None,
@@ -200,9 +199,9 @@ def montage(
     reference
         Volume to compare with; shown first, and ``error_scale * |volume - reference|`` under each plane.
         Magnitudes are compared, without rescaling.
-    voxel_size, affine
-        Geometry: pixels get their true aspect; with an affine the volumes are turned to the patient's axes.
-        Without one, the axes are taken as right, anterior, superior. The patient's right is on the right.
+    grid
+        Where the voxels lie: pixels get their true aspect, and volumes are turned to the patient's axes, the right on
+        the right. By default voxels of 1 mm, the axes being right, anterior, superior.
     labels
         Text under a name, for example ``"38.2 dB, SSIM 0.96"``.
     error_scale
@@ -231,7 +230,7 @@ def montage(
             raise ShapeError(
                 f"montage: {name!r} has shape {other}, expected {shape if len(shape) == 3 else '(x, y, z)'}."
             )
-    grid = Grid(shape, voxel_size, affine)
+    grid = grid or Grid(shape)
     where = np.zeros(shape, bool)
     where[centre if centre is not None else tuple(n // 2 for n in shape)] = True
     where, lying = grid.turned(where)

@@ -15,9 +15,10 @@ from mrrecon.pictures.montage import Style, draw_planes
 from mrrecon.pictures.planes import Planes
 from mrrecon.pictures.tables import write_csv
 from mrrecon.report.plots import draw_cost, draw_quality, draw_settings
-from mrrecon.report.summary import BEST, MEASURES, Summary, gains, line_name
+from mrrecon.report.summary import BEST, MEASURES, Summary, gains
 from mrrecon.report.tables import file_tables, mean_table
 from mrrecon.studies.results import Results
+from mrrecon.studies.row import Row, row_name
 
 __all__ = ["write_report"]
 
@@ -96,7 +97,7 @@ def _write_tables(summary: Summary, folder: Path) -> None:
     write_csv([_flat(row) for row in (*summary.rows, *summary.failed)], PER_RUN, folder / "runs.csv")
 
 
-def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+def _flat(row: Row) -> dict[str, Any]:
     metrics = row.get("metrics", {})
     policy = _policy(metrics["policy"]) if metrics else ""
     return {**{name: metrics.get(name) for name in NUMBERS}, **row, "policy": policy}
@@ -177,7 +178,7 @@ def _montages(summary: Summary, results: Results, folder: Path) -> str:
     """One montage for each file and R of the first seed; each method at its best."""
     parts = []
     rows = {row["run"]: row for row in summary.rows}
-    chosen: dict[tuple[str, float], dict[str, dict[str, Any]]] = {}
+    chosen: dict[tuple[str, float], dict[str, Row]] = {}
     for record in summary.by_file():  # the best comes after the default, and takes its place
         place = chosen.setdefault((record["file"], record["acceleration"]), {})
         place[record["line"]] = rows[record["runs"][0]]
@@ -217,17 +218,13 @@ def _troubles(summary: Summary) -> str:
         for line, accelerations in summary.at_the_end().items()
     ]
     for row in summary.failed[:LISTED]:
-        lines.append(f"- failed: {_spell(row)}: {row['error']}")
+        lines.append(f"- failed: {row_name(row)}: {row['error']}")
     if len(summary.failed) > LISTED:
         lines.append(f"- and {len(summary.failed) - LISTED} more failures; see runs.csv")
     odd = [r for r in summary.rows if r["stopped"] not in (None, "converged", "max_iter")]
-    lines += [f"- stopped early: {_spell(row)}: {row['stopped']}" for row in odd[:LISTED]]
+    lines += [f"- stopped early: {row_name(row)}: {row['stopped']}" for row in odd[:LISTED]]
     lines += [f"- note: {note}" for note in dict.fromkeys(n for r in summary.rows for n in r["notes"])][:LISTED]
     return "## To be noted\n\n" + "\n".join(lines) if lines else ""
-
-
-def _spell(row: Mapping[str, Any]) -> str:
-    return f"{row['file']}, R = {row['acceleration']:g}, seed {row['seed']}, {line_name(row)} ({row['variant']})"
 
 
 def _range(values: list[float]) -> list[float]:

@@ -11,7 +11,7 @@ import numpy as np
 from mrrecon.pictures.figures import new_figure, save_figure
 from mrrecon.pictures.tables import grouped
 from mrrecon.report.summary import BEST, Summary, means
-from mrrecon.studies.study import DEFAULT
+from mrrecon.studies.method import DEFAULT
 
 __all__ = ["draw_cost", "draw_quality", "draw_settings"]
 

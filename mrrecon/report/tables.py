@@ -7,7 +7,7 @@ from typing import Any
 
 from mrrecon.pictures.tables import markdown_table
 from mrrecon.report.summary import BEST, Summary
-from mrrecon.studies.study import DEFAULT
+from mrrecon.studies.method import DEFAULT
 
 __all__ = ["file_tables", "mean_table"]
 
