@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from mrrecon.commands.files import Reads, Writes, check_folder
-from mrrecon.errors import DataError
+from mrrecon.commands.files import Reads, Writes, check_folder, one_folder
 from mrrecon.progress import ProgressBar
 from mrrecon.studies.row import Row, row_name
 
@@ -67,9 +66,7 @@ def bench(
     from mrrecon import studies
 
     study = studies.Study.from_yaml(file)
-    if output is not None and len(output) != 1:
-        raise DataError(f"mrrecon bench writes into one folder, got {len(output)}: {', '.join(output)}.")
-    folder = Path(output[0] if output else _default({"file": file}))
+    folder = one_folder("bench", output, f"runs/{study.name}")
     runs = studies.expand(study)
     rows = studies.Results(folder).rows()
     done = sum(run.id in rows and not (retry and "error" in rows[run.id]) for run in runs)

@@ -7,7 +7,7 @@ import os
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from mrrecon.errors import FileFormatError, MaskError, OutputError
 if TYPE_CHECKING:
     from mrrecon.acquisition import Acquisition
 
-__all__ = ["Clock", "clock", "read_scan", "undersample", "write_all"]
+__all__ = ["Clock", "clock", "print_columns", "read_scan", "undersample", "write_all"]
 
 
 class Clock:
@@ -47,6 +47,14 @@ class Clock:
 
 clock = Clock()
 """That of the command that is running; the command line starts it."""
+
+
+def print_columns(rows: Iterable[Sequence[str]]) -> None:
+    """Print rows of words below each other."""
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip())
 
 
 def read_scan(file: str, read: Mapping[str, Any] | None, *, lazy: bool = False) -> Acquisition:

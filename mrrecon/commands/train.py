@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from mrrecon.commands.files import Reads, Writes, check_folder
+from mrrecon.commands.files import Reads, Writes, check_folder, one_folder
 from mrrecon.errors import DataError
 from mrrecon.progress import ProgressBar
 
@@ -68,11 +68,9 @@ def train(
     from mrrecon.training.processes import joined
 
     config = TrainingConfig.from_yaml(file, steps=steps)
-    if output is not None and len(output) != 1:
-        raise DataError(f"mrrecon train writes into one folder, got {len(output)}: {', '.join(output)}.")
+    folder = one_folder("train", output, f"runs/{config.name}")
     if minutes is not None and not minutes > 0:
         raise DataError(f"--minutes must be positive, got {minutes:g}.")
-    folder = Path(output[0] if output else _default({"file": file}))
     with joined(device) as place:
         first = place.rank == 0
         trainer = make_trainer(config, folder, place)

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from mrrecon.atomic import atomic_path
-from mrrecon.errors import DataError, OutputError
+from mrrecon.atomic import atomic_path, make_folder
+from mrrecon.errors import DataError
 from mrrecon.pictures.montage import Style, draw_planes
 from mrrecon.pictures.planes import Planes
 from mrrecon.pictures.tables import write_csv
@@ -66,17 +66,14 @@ def write_report(runs: str | Path, folder: str | Path) -> Path:
     OutputError
         If the folder cannot be written.
     """
-    results, folder = Results(runs), Path(folder)
+    results = Results(runs)
     summary = Summary.read(results)
     if not summary.rows:
         failed = (
             f"; the first of {len(summary.failed)} failures: {summary.failed[0]['error']}" if summary.failed else ""
         )
         raise DataError(f"No run of {runs} has a result yet{failed}")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error.strerror or error}.") from error
+    folder = make_folder(folder)
     _write_tables(summary, folder)
     parts = [
         _head(summary),

@@ -21,7 +21,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from mrrecon.atomic import atomic_path
+from mrrecon.atomic import atomic_path, make_folder
 from mrrecon.errors import FileFormatError, OutputError
 from mrrecon.studies.row import Row
 
@@ -51,11 +51,8 @@ class Results:
         OutputError
             If it cannot be written, or is the folder of another study.
         """
-        try:
-            for part in ("rows", "locks", "planes"):
-                (self.folder / part).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{self.folder} cannot be written: {error.strerror or error}.") from error
+        for part in ("rows", "locks", "planes"):
+            make_folder(self.folder / part)
         if (self.folder / INDEX).exists() and self.index()["name"] != index["name"]:
             raise OutputError(
                 f"{self.folder} holds the study {self.index()['name']!r}, not {index['name']!r}; give another folder."
