@@ -9,19 +9,16 @@ from typing import Any
 import numpy as np
 
 from mrrecon.pictures.tables import grouped
+from mrrecon.studies.method import DEFAULT
 from mrrecon.studies.results import Results
-from mrrecon.studies.study import DEFAULT
+from mrrecon.studies.row import Place, Row, line_name
 
-__all__ = ["BEST", "MEASURES", "Summary", "gains", "line_name", "means"]
+__all__ = ["BEST", "MEASURES", "Summary", "gains", "means"]
 
 BEST = "best"
 MEASURES = ("psnr", "ssim", "nrmse", "seconds", "evaluations")
-Row = Mapping[str, Any]
-
-
-def line_name(row: Row) -> str:
-    """What a method is called in tables: its label, and its prior if it has one."""
-    return f"{row['method']}, {row['prior']}" if row["prior"] else str(row["method"])
+Record = Mapping[str, Any]
+"""Means of rows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,11 +42,11 @@ class Summary:
     """
 
     study: dict[str, Any]
-    rows: list[dict[str, Any]]
-    failed: list[dict[str, Any]]
+    rows: list[Row]
+    failed: list[Row]
     missing: int
     others: int
-    grid: list[dict[str, Any]]
+    grid: list[Place]
 
     @classmethod
     def read(cls, results: Results) -> Summary:
@@ -62,7 +59,7 @@ class Summary:
         """
         index, found = results.index(), results.rows()
         grid = index["runs"]
-        done = [{**found[entry["run"]], **entry} for entry in grid if entry["run"] in found]
+        done: list[Row] = [{**found[entry["run"]], **entry} for entry in grid if entry["run"] in found]
         return cls(
             study=index["settings"],
             rows=[row for row in done if "error" not in row],
@@ -162,7 +159,7 @@ class Summary:
         return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
-def gains(by_file: Sequence[Row], baseline: str, measure: str = "psnr") -> list[dict[str, Any]]:
+def gains(by_file: Sequence[Record], baseline: str, measure: str = "psnr") -> list[dict[str, Any]]:
     """How far methods are above the baseline at its best, mean over the files that both have.
 
     Parameters
@@ -196,11 +193,11 @@ def gains(by_file: Sequence[Row], baseline: str, measure: str = "psnr") -> list[
     return found
 
 
-def _best(rows: Sequence[Any]) -> Any:
+def _best(rows: Sequence[Row]) -> Row:
     return max(rows, key=lambda row: row["metrics"]["psnr"])
 
 
-def means(rows: Sequence[Row], names: Sequence[str] = MEASURES) -> dict[str, float | None]:
+def means(rows: Sequence[Record], names: Sequence[str] = MEASURES) -> dict[str, float | None]:
     """Means of values by name, None where a row has none; of seconds the median, since first runs compile."""
     found: dict[str, float | None] = {}
     for name in names:

@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 
+from mrrecon.atomic import make_folder
 from mrrecon.denoising.comparison import compare, noise_levels, of_prior
 from mrrecon.denoising.slices import validation_slices
 from mrrecon.denoising.tables import means
-from mrrecon.errors import DataError, FileFormatError, OutputError
+from mrrecon.errors import DataError, FileFormatError
 from mrrecon.priors import networks
 from mrrecon.priors.diffusion import DiffusionPrior
 from mrrecon.training.config import TrainingConfig
@@ -53,10 +54,7 @@ def make_trainer(config: TrainingConfig, folder: str | Path, place: Place | None
     """
     with torch.device("meta"):
         networks.build(config.network)  # what is wrong with it is said before the data are read
-    try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"The output folder {folder} cannot be made: {error.strerror or error}.") from error
+    make_folder(folder)
     finest = config.voxel_sizes[0]
     volumes = open_volumes(config.data, "train", finest)
     held_out = open_volumes(config.validation, "validation", finest) if config.validation else []

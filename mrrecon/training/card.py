@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from mrrecon.denoising.comparison import noise_levels
 from mrrecon.pictures.tables import markdown_table
 from mrrecon.priors.schedule import NoiseSchedule
 
@@ -138,8 +139,8 @@ def _validation(config: Mapping[str, Any], entries: Sequence[Mapping[str, Any]])
     table = markdown_table(["step", *names], body, texts=0)
     since = config.get("training", {}).get("data", {}).get("validation_since", 0)
     others = f" Rows up to step {since} are of other volumes." if since and entries[0]["step"] <= since else ""
-    schedule = NoiseSchedule(**config["schedule"])
-    levels = ", ".join(f"{schedule.noise_level(t) / config['data_scale']:.3f} at t = {t}" for t in (50, 100, 200, 400))
+    sigmas = noise_levels(NoiseSchedule(**config["schedule"]), config["data_scale"])
+    levels = ", ".join(f"{sigma:.3f} at t = {t}" for t, sigma in sigmas.items())
     return (
         "Denoising of validation slices, complex PSNR in dB, one being the level of bright tissue. The noise has this "
         f"standard deviation per real component: {levels}.{others}\n\n{table}"
