@@ -11,10 +11,9 @@ import pytest
 from solver_scans import make_scan
 
 import mrrecon as mr
-from mrrecon import solvers
+from mrrecon import progress, solvers
 from mrrecon.acquisition import Step
 from mrrecon.cli import COMMANDS, main
-from mrrecon.commands import shared
 from mrrecon.commands.results import chi_squared_note, chi_squared_text
 from mrrecon.errors import DataError
 from mrrecon.reconstruction import Reconstruction
@@ -184,7 +183,7 @@ def test_the_seconds_are_those_that_were_waited(tmp_path, monkeypatch, capsys):
         return plain(self, **settings)
 
     monkeypatch.setattr(mr.Acquisition, "calibrate", slow)
-    monkeypatch.setattr(shared, "PATIENCE", 0.5)
+    monkeypatch.setattr(progress, "PATIENCE", 0.5)
     began = time.perf_counter()
     assert main(["recon", str(tmp_path / "s.h5"), "-o", str(tmp_path / "v.h5")]) == 0
     waited = time.perf_counter() - began
@@ -245,7 +244,7 @@ PARTS = {
 
 @pytest.mark.parametrize("what", PARTS)
 def test_extract(result, what, tmp_path):
-    from mrrecon.io.bart_cfl import read_array
+    from mrrecon.io.plain_files import read_cfl
 
     path, made = result
     out = [tmp_path / f"x{suffix}" for suffix in (".nii.gz", ".nii", ".npy", ".cfl", ".png")]
@@ -256,7 +255,7 @@ def test_extract(result, what, tmp_path):
         np.testing.assert_allclose(image.get_fdata(), shown, rtol=1e-6)
         np.testing.assert_allclose(image.affine, made.affine, atol=1e-5)
     np.testing.assert_array_equal(np.load(out[2]), wanted)
-    np.testing.assert_array_equal(read_array(out[3]), wanted.astype(np.complex64))
+    np.testing.assert_array_equal(read_cfl(out[3]), wanted.astype(np.complex64))
     assert out[4].read_bytes()[:4] == b"\x89PNG"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shlex
 import time
 from collections.abc import Mapping
@@ -10,12 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from mrrecon.commands.files import Writes, check_folder
-from mrrecon.errors import MissingDependencyError, MRReconError
+from mrrecon.errors import MRReconError
+from mrrecon.io.template import find_template
 
-__all__ = ["demo", "find_template"]
+__all__ = ["demo"]
 
-# The MNI152 1 mm T1 template that the PyPI package nilearn carries (found without importing nilearn).
-TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
 METHODS = ("zero-filled", "cg-sense", "l1-wavelet", "tv", "variational")
 
 
@@ -57,26 +55,14 @@ def demo(
     print(f"\n{'method':<12} {'seconds':>8} {'PSNR (dB)':>10} {'SSIM':>8}")
     for method, result in results.items():
         print(f"{method:<12} {result.seconds:8.1f} {result.metrics['psnr']:10.2f} {result.metrics['ssim']:8.4f}")
-    first = results[METHODS[0]]
     picture = io.montage(
         {method: result.volume for method, result in results.items()},
         folder / "montage.png",
         reference=io.read_reference(folder / "scan.h5"),
-        voxel_size=first.voxel_size,
-        affine=first.affine,
+        grid=results[METHODS[0]].grid,
         labels={m: f"{r.metrics['psnr']:.1f} dB, SSIM {r.metrics['ssim']:.3f}" for m, r in results.items()},
     )
     print(f"\nvolumes and {picture} written in {time.perf_counter() - start:.0f} s")
-
-
-def find_template() -> Path:
-    """Path of the MNI152 head inside the installed nilearn."""
-    spec = importlib.util.find_spec("nilearn")
-    if spec is None or not spec.submodule_search_locations:
-        raise MissingDependencyError(
-            "The demo takes its head from the package nilearn: install it with pip install 'mrrecon[demo]'."
-        )
-    return Path(spec.submodule_search_locations[0]) / TEMPLATE
 
 
 def _run(*arguments: object) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 _HOME = {  # public name -> module that defines it
     "BartL1Wavelet": "peers",
-    "Method": "study",
+    "Method": "method",
     "Results": "results",
     "Run": "runs",
     "Sampling": "study",
@@ -21,7 +21,7 @@ _HOME = {  # public name -> module that defines it
     "Study": "study",
     "StudyFile": "files",
     "expand": "runs",
-    "perform": "work",
+    "perform": "execution",
 }
 
 __all__ = list(_HOME)
