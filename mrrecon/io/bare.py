@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mrrecon.acquisition import Acquisition, Domain, Step
-from mrrecon.io.axes import Layout, find_layout
+from mrrecon.io.axes import AxisLayout, find_layout
 from mrrecon.io.file_arrays import ArrangedArray, MemmapArray
 from mrrecon.io.format import ReaderOptions
 from mrrecon.io.masks import read_fitting_mask
@@ -62,7 +62,7 @@ class ArrayOptions(StoredOptions):
     readout: Literal["x", "y", "z"] | None = None
 
 
-def samples_taken(stored: Any, layout: Layout, rows: Sequence[int] | None = None) -> np.ndarray:
+def samples_taken(stored: Any, layout: AxisLayout, rows: Sequence[int] | None = None) -> np.ndarray:
     """Where an array is not zero in all coils, ``(x, y, z)``, bool, FFT order undone; of some rows of its first axis.
 
     See :func:`mrrecon.io.measured.nonzero`.
@@ -85,7 +85,7 @@ def bare_acquisition(source: MemmapArray, expected: str, format_name: str, optio
     source
         How the file holds its array; the axes that it gives to (coils, x, y, z) are replaced.
     expected
-        A letter for each stored axis, as the format has them; see :class:`mrrecon.io.axes.Layout`.
+        A letter for each stored axis, as the format has them; see :class:`mrrecon.io.axes.AxisLayout`.
     format_name
         For the provenance.
     options

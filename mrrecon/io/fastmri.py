@@ -19,7 +19,7 @@ import numpy as np
 
 from mrrecon.acquisition import Acquisition, Domain, Step
 from mrrecon.errors import FileFormatError, MaskError
-from mrrecon.io.axes import Layout, find_layout
+from mrrecon.io.axes import AxisLayout, find_layout
 from mrrecon.io.bare import ArrayOptions, samples_taken
 from mrrecon.io.file_arrays import ArrangedArray, H5Array
 from mrrecon.io.format import Format
@@ -215,7 +215,7 @@ def _check_axes(header: Header, shape: tuple[int, ...], path: Path) -> None:
         )
 
 
-def _range(slices: tuple[int, int] | None, n: int, layout: Layout, path: Path) -> tuple[int, int]:
+def _range(slices: tuple[int, int] | None, n: int, layout: AxisLayout, path: Path) -> tuple[int, int]:
     if slices is None:
         return 0, n
     first, stop = (int(at) for at in slices)
@@ -228,7 +228,7 @@ def _range(slices: tuple[int, int] | None, n: int, layout: Layout, path: Path) -
 # ---- samples ------------------------------------------------------------------------------------------------
 
 
-def _found(data: Any, layout: Layout, first: int, stop: int, path: Path) -> tuple[np.ndarray, bool]:
+def _found(data: Any, layout: AxisLayout, first: int, stop: int, path: Path) -> tuple[np.ndarray, bool]:
     """Measured samples by the data, and whether all slices were looked at; of many slices, a few are."""
     rows = None
     if layout.hybrid and layout.axes[0] == "x":
@@ -241,7 +241,7 @@ def _found(data: Any, layout: Layout, first: int, stop: int, path: Path) -> tupl
     return found, rows is None or len(rows) == stop - first
 
 
-def _unrolled(pattern: np.ndarray, layout: Layout) -> np.ndarray:
+def _unrolled(pattern: np.ndarray, layout: AxisLayout) -> np.ndarray:
     """(y, z) pattern in the order of the file."""
     for axis, roll in enumerate(layout.roll[1:]):
         if roll:
@@ -280,7 +280,7 @@ def _limits(header: Header | None, width: int) -> np.ndarray | None:
 
 
 def _within_limits(
-    claimed: np.ndarray, pattern: np.ndarray, named: np.ndarray | None, data: Any, layout: Layout, path: Path
+    claimed: np.ndarray, pattern: np.ndarray, named: np.ndarray | None, data: Any, layout: AxisLayout, path: Path
 ) -> np.ndarray:
     """Columns that hold data, with a note where the header's limits differ; next to nothing outside them is nothing.
 
