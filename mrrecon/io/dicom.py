@@ -115,16 +115,14 @@ def write(thing: Result, path: Path) -> Path:
 
 def _as_slices(thing: Result) -> tuple[np.ndarray, np.ndarray]:
     """Turn the magnitude so that its axes are (columns, rows, slices), with the affine that goes with it."""
-    from nibabel import orientations
+    from nibabel.orientations import io_orientation
 
-    own = orientations.io_orientation(thing.affine)
-    thickest = int(np.argmax(thing.voxel_size))
-    others = [v for i, v in enumerate(thing.voxel_size) if i != thickest]
-    across = int(own[thickest, 0]) if thing.voxel_size[thickest] > 1.5 * max(others) else 2
-    target = orientations.axcodes2ornt(("PIL", "LIP", "LPS")[across])
-    turn = orientations.ornt_transform(own, target)
-    turned = orientations.apply_orientation(np.abs(thing.volume), turn)
-    return turned, thing.affine @ orientations.inv_ornt_aff(turn, thing.volume.shape)
+    grid = thing.grid
+    thickest = int(np.argmax(grid.voxel_size))
+    others = [v for i, v in enumerate(grid.voxel_size) if i != thickest]
+    across = int(io_orientation(grid.affine)[thickest, 0]) if grid.voxel_size[thickest] > 1.5 * max(others) else 2
+    turned, lying = grid.turned(np.abs(thing.volume), ("PIL", "LIP", "LPS")[across])
+    return turned, lying.affine
 
 
 def _ds(value: float) -> str:

@@ -12,7 +12,6 @@ from typing import Any
 _HOME = {  # public name -> module that defines it
     "Summary": "summary",
     "draw_cost": "plots",
-    "draw_montage": "montages",
     "draw_quality": "plots",
     "draw_settings": "plots",
     "gains": "summary",

@@ -11,10 +11,12 @@ import numpy as np
 
 from mrrecon.atomic import atomic_path
 from mrrecon.errors import DataError, OutputError
-from mrrecon.report.montages import draw_montage
+from mrrecon.pictures.montage import Style, draw_planes
+from mrrecon.pictures.planes import Planes
+from mrrecon.pictures.tables import write_csv
 from mrrecon.report.plots import draw_cost, draw_quality, draw_settings
 from mrrecon.report.summary import BEST, MEASURES, Summary, gains, line_name
-from mrrecon.report.tables import file_tables, mean_table, write_csv
+from mrrecon.report.tables import file_tables, mean_table
 from mrrecon.studies.results import Results
 
 __all__ = ["write_report"]
@@ -35,6 +37,7 @@ MEANS = (
 PER_FILE = ("line", "method", "prior", "setting", "variant", "file", "acceleration", "achieved", "seeds", *MEASURES)
 NUMBERS = ("psnr", "psnr_complex", "psnr_component", "ssim", "nmse", "nrmse", "nmse_complex")
 PER_RUN = (*PLACE, *NUMBERS, "policy", "seconds", "evaluations", "iterations", "stopped", "device", "threads", "error")
+MONTAGE = Style(column=1.9, head=0.75, font=7)
 LISTED = 10  # failures and notes
 
 
@@ -179,18 +182,16 @@ def _montages(summary: Summary, results: Results, folder: Path) -> str:
         place = chosen.setdefault((record["file"], record["acceleration"]), {})
         place[record["line"]] = rows[record["runs"][0]]
     for (file, acceleration), shown in chosen.items():
-        columns = []
-        truth: dict[str, np.ndarray] | None = None
+        columns: dict[str, Planes] = {}
         for line in (line for line in summary.lines if line in shown):
             row = shown[line]
-            planes = _planes(results, row["run"])
-            if planes is not None:
+            planes, truth = _planes(results, row["run"]), _planes(results, row["truth"])
+            if planes is not None and truth is not None:
                 quality = f"{row['metrics']['psnr']:.2f} dB, SSIM {row['metrics']['ssim']:.3f}"
-                columns.append((f"{line}\n{row['variant']}\n{quality}", planes))
-                truth = truth or _planes(results, row["truth"])
-        if truth is not None and columns:
+                columns |= {"truth": truth, f"{line}\n{row['variant']}\n{quality}": planes}
+        if columns:
             name = f"montage_{re.sub(r'[^A-Za-z0-9_.-]+', '_', file)}_R{acceleration:g}.png"
-            draw_montage(truth, columns, f"{file}, R = {acceleration:g}", folder / name)
+            draw_planes(columns, folder / name, MONTAGE, title=f"{file}, R = {acceleration:g}")
             parts.append(f"![{file}, R = {acceleration:g}]({name})")
     if not parts:
         return ""
@@ -200,7 +201,7 @@ def _montages(summary: Summary, results: Results, folder: Path) -> str:
     )
 
 
-def _planes(results: Results, name: str) -> dict[str, np.ndarray] | None:
+def _planes(results: Results, name: str) -> Planes | None:
     try:
         with np.load(results.planes(name)) as file:
             return {key: file[key] for key in file.files}

@@ -227,8 +227,8 @@ def _save_planes(run: Run, scan: Acquisition, result: Reconstruction, results: R
     truth = np.abs(scan.reference)
     peak = float(truth.max())
     if not results.planes(run.truth).exists():
-        results.save_planes(run.truth, cut_planes(truth, scan.affine, truth, peak))
-    results.save_planes(run.id, cut_planes(result.volume, scan.affine, truth, peak))
+        results.save_planes(run.truth, cut_planes(truth, scan.grid, truth, peak))
+    results.save_planes(run.id, cut_planes(result.volume, scan.grid, truth, peak))
 
 
 def _device(study: Study, run: Run) -> str:
