@@ -19,6 +19,7 @@ except PackageNotFoundError:  # a source tree that was never installed
 
 _HOME = {  # public name -> module that defines it
     "Acquisition": "acquisition",
+    "Grid": "grid",
     "Reconstruction": "reconstruction",
     "read": "io",
     "write": "io",

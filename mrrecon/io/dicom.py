@@ -9,9 +9,7 @@ import numpy as np
 
 from mrrecon.atomic import atomic_folder
 from mrrecon.errors import DataError, MissingDependencyError
-from mrrecon.grid import Grid
-from mrrecon.io.registry import Format
-from mrrecon.reconstruction import Reconstruction
+from mrrecon.io.format import Format, Result
 
 __all__ = ["FORMAT", "check", "write"]
 
@@ -30,7 +28,7 @@ def check() -> None:
         raise MissingDependencyError("Writing DICOM needs pydicom: pip install 'mrrecon[io]'.") from error
 
 
-def write(thing: Reconstruction, path: Path) -> Path:
+def write(thing: Result, path: Path) -> Path:
     """Write the magnitude of a reconstruction, 12-bit with a rescale slope, as one file per slice.
 
     Slices are axial, or lie across the axis with clearly thicker voxels. Rows and columns run in the usual
@@ -115,15 +113,15 @@ def write(thing: Reconstruction, path: Path) -> Path:
     return Path(path)
 
 
-def _as_slices(thing: Reconstruction) -> tuple[np.ndarray, np.ndarray]:
+def _as_slices(thing: Result) -> tuple[np.ndarray, np.ndarray]:
     """Turn the magnitude so that its axes are (columns, rows, slices), with the affine that goes with it."""
     from nibabel.orientations import io_orientation
 
-    thickest = int(np.argmax(thing.voxel_size))
-    others = [v for i, v in enumerate(thing.voxel_size) if i != thickest]
-    across = int(io_orientation(thing.affine)[thickest, 0]) if thing.voxel_size[thickest] > 1.5 * max(others) else 2
-    grid = Grid(thing.volume.shape, thing.voxel_size, thing.affine)
-    turned, lying = grid.turned(thing.magnitude, ("PIL", "LIP", "LPS")[across])
+    grid = thing.grid
+    thickest = int(np.argmax(grid.voxel_size))
+    others = [v for i, v in enumerate(grid.voxel_size) if i != thickest]
+    across = int(io_orientation(grid.affine)[thickest, 0]) if grid.voxel_size[thickest] > 1.5 * max(others) else 2
+    turned, lying = grid.turned(np.abs(thing.volume), ("PIL", "LIP", "LPS")[across])
     return turned, lying.affine
 
 

@@ -6,26 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-from mrrecon.grid import Grid
-from mrrecon.io.registry import Format
+from mrrecon.io.format import Format, Result
 from mrrecon.pictures.montage import montage
-from mrrecon.reconstruction import Reconstruction
 
 __all__ = ["FORMAT", "montage", "write"]
 
 
-def write(thing: Reconstruction, path: Path, part: str = "magnitude") -> Path:
-    """Write the middle axial, coronal and sagittal plane of a reconstruction, or of another part of it.
+def write(thing: Result, path: Path, part: str = "magnitude") -> Path:
+    """Write the middle planes of a part of a reconstruction, see :meth:`mrrecon.Reconstruction.part`.
 
-    Parameters
-    ----------
-    thing
-        The reconstruction.
-    path
-        File to write.
-    part
-        See :meth:`Reconstruction.part`; complex ones as magnitudes, those with a sign from black (the lowest negative)
-        to white.
+    Complex parts are shown as magnitudes, those with a sign from black (the lowest negative) to white.
 
     Raises
     ------
@@ -38,7 +28,7 @@ def write(thing: Reconstruction, path: Path, part: str = "magnitude") -> Path:
         title = f"{part.replace('_', ' ')}\n{title}"
     if not np.iscomplexobj(values) and values.min() < 0:
         values = values + (np.float32(np.pi) if part == "phase" else np.abs(values).max())
-    return montage({title: values}, path, grid=Grid(thing.volume.shape, thing.voxel_size, thing.affine))
+    return montage({title: values}, path, grid=thing.grid)
 
 
 FORMAT = Format("png", "PNG picture", (".png",), write=write, holds=("reconstruction", "part", "mask"))

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mrrecon.errors import DataError, FileFormatError, MRReconError
-from mrrecon.io.settings_file import read_settings
 from mrrecon.operators import calibration_side
+from mrrecon.settings import read_settings
 from mrrecon.studies.files import StudyFile, find_files
 from mrrecon.studies.method import Method
 
