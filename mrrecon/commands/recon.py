@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 
 from mrrecon.commands.files import InputFile, MaskChoice, PriorChoice, ReadOptions, writes
+from mrrecon.commands.outputs import with_partial, write_all
 from mrrecon.commands.results import chi_squared_note, chi_squared_text
-from mrrecon.commands.shared import clock, read_scan, undersample, write_all
+from mrrecon.commands.shared import clock, read_scan, undersample
 from mrrecon.errors import DataError, MRReconError, OutputError, SolverError
 from mrrecon.progress import working
 from mrrecon.solvers import Solver
@@ -98,7 +99,6 @@ def recon(
         Where to compute: cpu, or cuda (CuPy and an NVIDIA GPU).
     """
     from mrrecon import io, operators, solvers
-    from mrrecon.commands.partial import with_partial
     from mrrecon.operators.backend import to_device
     from mrrecon.solvers.parts.iterative import IterativeSolver
     from mrrecon.solvers.parts.loop import FINISHED
