@@ -5,10 +5,7 @@ Every message is one sentence that names the operand, what was expected, what wa
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from mrrecon.reconstruction import Reconstruction
+from typing import Any
 
 __all__ = [
     "AdjointError",
@@ -75,11 +72,11 @@ class SolverError(MRReconError, RuntimeError):
     message
         What went wrong, and when.
     partial
-        The last good reconstruction, whose ``settings["stopped"]`` says that it is not the method's; None if there is
-        none.
+        The last good :class:`~mrrecon.reconstruction.Reconstruction`, whose ``settings["stopped"]`` says that it is
+        not the method's; None if there is none.
     """
 
-    def __init__(self, message: str, partial: Reconstruction | None = None) -> None:
+    def __init__(self, message: str, partial: Any = None) -> None:
         super().__init__(message)
         self.partial = partial
 

@@ -162,16 +162,16 @@ class Reconstruction:
 
     def save(self, path: str | Path) -> Path:
         """Write to `path`; the suffix chooses the format (.nii, .nii.gz, .h5, .cfl, .png, or a DICOM folder)."""
-        from mrrecon import io
+        from mrrecon.io.registry import write
 
-        return io.write(self, path)
+        return write(self, path)
 
     @classmethod
     def load(cls, path: str | Path) -> Reconstruction:
         """Read a reconstruction back from the HDF5 file that :meth:`save` wrote."""
-        from mrrecon.io import mrrecon_h5
+        from mrrecon.io.mrrecon_h5 import reconstruction_fields
 
-        return mrrecon_h5.read_reconstruction(path)
+        return cls(**reconstruction_fields(path))
 
     def __repr__(self) -> str:
         x, y, z = self.volume.shape

@@ -246,7 +246,7 @@ PARTS = {
 
 @pytest.mark.parametrize("what", PARTS)
 def test_extract(result, what, tmp_path):
-    from mrrecon.io.bart_cfl import read_array
+    from mrrecon.io.plain_files import read_cfl
 
     path, made = result
     out = [tmp_path / f"x{suffix}" for suffix in (".nii.gz", ".nii", ".npy", ".cfl", ".png")]
@@ -257,7 +257,7 @@ def test_extract(result, what, tmp_path):
         np.testing.assert_allclose(image.get_fdata(), shown, rtol=1e-6)
         np.testing.assert_allclose(image.affine, made.affine, atol=1e-5)
     np.testing.assert_array_equal(np.load(out[2]), wanted)
-    np.testing.assert_array_equal(read_array(out[3]), wanted.astype(np.complex64))
+    np.testing.assert_array_equal(read_cfl(out[3]), wanted.astype(np.complex64))
     assert out[4].read_bytes()[:4] == b"\x89PNG"
 
 

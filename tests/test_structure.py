@@ -18,14 +18,15 @@ PUBLIC = [*(name for name in PACKAGES if SOURCES[name].with_suffix(".pyi").exist
 LONGEST, MEDIAN = 400, 130  # lines of a module
 
 LAYERS = (  # bottom up: a room imports from lower lines only, and nothing from the rooms beside it
-    "errors settings",
+    "errors",
+    "settings",
     "operators priors",
-    "atomic coil_models grid metrics recentring",
-    "preparation",
+    "atomic coil_models grid lazy metrics",
+    "acquisition_checks preparation recentring",
     "acquisition",
-    "reconstruction resolution simulation",
-    "pictures",
+    "pictures resolution simulation",
     "io",
+    "reconstruction",
     "solvers",
     "denoising",
     "training",
@@ -43,20 +44,7 @@ INSIDE = {  # the same inside a room; "." are its own modules
 RANK = {room: level for level, line in enumerate(LAYERS) for room in line.split()}
 
 # ---- what is not yet as it must be; what has become so fails here until it is struck out ---------------------------
-READERS = "bart_cfl calgary_campinas dicom fastmri ismrmrd_file mrrecon_h5 nifti npy png twix".split()
 KNOWN_ARROWS = {
-    ("io.masks", "io.bart_cfl"),
-    ("io.masks", "io.npy"),
-    *(("io.registry", f"io.{reader}") for reader in READERS),
-    ("errors", "reconstruction"),
-    ("preparation", "acquisition"),
-    ("preparation", "io.lazy"),
-    ("recentring", "acquisition"),
-    ("recentring", "io.centring"),
-    ("recentring", "io.lazy"),
-    ("reconstruction", "io"),
-    ("reconstruction", "io.writing"),
-    ("reconstruction", "io.mrrecon_h5"),
     ("denoising.slices", "training.volumes"),
     ("studies.files", "commands.demo"),
     ("studies.work", "studies.cluster"),
@@ -77,6 +65,14 @@ def short(name: str) -> str:
     return name.removeprefix("mrrecon.")
 
 
+ARROWS = {  # the package itself left out: it has the version, and imports nothing
+    (short(name), short(other))
+    for name in SOURCES
+    for other in IMPORTS.needs[name] | IMPORTS.types[name]
+    if other != "mrrecon"
+}
+
+
 def goes_down(importer: str, imported: str) -> bool:
     """Whether an import stays in its room or goes to a lower one, of the package and inside a room."""
     (room, *own), (other_room, *other) = importer.split("."), imported.split(".")
@@ -95,24 +91,13 @@ def test_the_layers_are_those_of_the_package():
 
 
 def test_imports_go_down_only():
-    arrows = {
-        (short(name), short(other))
-        for name in SOURCES
-        for other in IMPORTS.needs[name] | IMPORTS.types[name]
-        if other != "mrrecon"  # which has the version, and imports nothing
-    }
-    up = {arrow for arrow in arrows if not goes_down(*arrow)}
+    up = {arrow for arrow in ARROWS if not goes_down(*arrow)}
     assert sorted(up - KNOWN_ARROWS) == []
 
 
 @pytest.mark.parametrize("room", ["operators", "priors"])
 def test_physics_and_priors_know_nothing_else(room):
-    used = {
-        short(other).split(".")[0]
-        for name in SOURCES
-        if short(name).split(".")[0] == room
-        for other in IMPORTS.needs[name] | IMPORTS.types[name]
-    }
+    used = {other.split(".")[0] for name, other in ARROWS if name.split(".")[0] == room}
     assert used <= {room, "errors", "settings"}
 
 
@@ -124,10 +109,8 @@ def test_nothing_imports_in_a_circle():
     assert circles(graph) == []
 
 
-@pytest.mark.parametrize("arrow", sorted(KNOWN_ARROWS), ids=" to ".join)
-def test_known_arrows_are_still_there(arrow):
-    name, other = (f"mrrecon.{module}" for module in arrow)
-    assert other in IMPORTS.needs.get(name, set()) | IMPORTS.types.get(name, set())
+def test_known_arrows_are_still_there():
+    assert sorted(KNOWN_ARROWS - ARROWS) == []
 
 
 def test_circles_are_found_however_they_are_hidden(tmp_path):

@@ -218,12 +218,10 @@ def _comparable(scan: Acquisition, required: bool) -> bool:
 def _prepare(
     scan: Acquisition, whiten: bool, coils: int | None, compression: Literal["svd", "geometric"]
 ) -> Acquisition:
-    from mrrecon.preparation import decline_whitening
-
     if whiten and scan.noise_covariance is not None and not scan.is_whitened:
         scan = scan.whiten()
     elif not whiten:
-        scan = decline_whitening(scan)
+        scan = scan.decline_whitening()
     if coils is not None and coils != scan.n_coils:
         scan = scan.compress_coils(coils, compression)
         print(f"compressed to {scan.n_coils} virtual coils ({compression})")

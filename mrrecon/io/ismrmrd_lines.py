@@ -11,8 +11,8 @@ import numpy as np
 
 from mrrecon.errors import FileFormatError
 from mrrecon.io.checks import array_bytes, reading, require_memory
+from mrrecon.io.file_arrays import FileArray
 from mrrecon.io.ismrmrd_header import Header, flagged
-from mrrecon.io.lazy import FileArray
 from mrrecon.operators.fourier import fft, ifft
 
 __all__ = ["Kind", "Layout", "LinesArray", "Source", "in_batches", "plan_layout"]

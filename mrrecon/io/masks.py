@@ -8,7 +8,9 @@ import numpy as np
 
 from mrrecon.errors import FileFormatError, MaskError
 from mrrecon.io.checks import reading, require_input
+from mrrecon.io.hdf5 import is_hdf5, open_if_hdf5, require_dataset
 from mrrecon.io.measured import agree
+from mrrecon.io.plain_files import is_cfl, is_npy, read_cfl, read_npy
 from mrrecon.preparation import fit_mask
 
 __all__ = ["read_fitting_mask", "read_mask"]
@@ -31,17 +33,14 @@ def read_mask(path: str | Path) -> np.ndarray:
     MaskError
         If it holds anything but two values, or nothing is sampled.
     """
-    from mrrecon.io import bart_cfl, npy
-    from mrrecon.io.hdf5 import is_hdf5, open_if_hdf5, require_dataset
-
     path = Path(path)
-    if bart_cfl.can_read(path):
-        values = np.asarray(bart_cfl.read_array(path))
+    if is_cfl(path):
+        values = read_cfl(path)
     else:
         path = require_input(path)
         with reading(path, "a mask"):
-            if npy.can_read(path):
-                values = npy.load(path)
+            if is_npy(path):
+                values = read_npy(path)
             elif is_hdf5(path):
                 with open_if_hdf5(path) as file:
                     values = require_dataset(file, "mask", path, (1, 2, 3), "sampling mask")[()]

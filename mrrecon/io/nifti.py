@@ -12,8 +12,7 @@ import numpy as np
 from mrrecon.atomic import atomic_path
 from mrrecon.errors import DataError, FileFormatError
 from mrrecon.io.checks import array_bytes, reading, require_input, require_memory
-from mrrecon.io.registry import Format
-from mrrecon.reconstruction import Reconstruction
+from mrrecon.io.format import Format, Result
 
 __all__ = ["FORMAT", "read_volume", "write"]
 
@@ -21,17 +20,10 @@ _UNITS = {1: ("metres", 1000.0), 2: ("millimetres", 1.0), 3: ("micrometres", 1e-
 _USUAL_EDGES = 0.05, 30.0  # mm: an edge beyond tells of another unit than the header's
 
 
-def write(thing: Reconstruction, path: Path, part: str = "magnitude") -> Path:
-    """Write the magnitude of a reconstruction, or another part of it, float32, in scanner coordinates (mm).
+def write(thing: Result, path: Path, part: str = "magnitude") -> Path:
+    """Write a part of a reconstruction, see :meth:`mrrecon.Reconstruction.part`, in scanner coordinates (mm), float32.
 
-    Parameters
-    ----------
-    thing
-        The reconstruction.
-    path
-        File to write.
-    part
-        See :meth:`Reconstruction.part`; of complex ones the magnitude is written, phases are in radians.
+    Of complex parts the magnitude is written; phases are in radians.
 
     Raises
     ------

@@ -9,9 +9,8 @@ import numpy as np
 
 from mrrecon.atomic import atomic_path
 from mrrecon.errors import DataError, ShapeError
-from mrrecon.io.registry import Format
+from mrrecon.io.format import Format, Result
 from mrrecon.operators.backend import to_numpy
-from mrrecon.reconstruction import Reconstruction
 
 __all__ = ["FORMAT", "montage", "write"]
 
@@ -151,18 +150,10 @@ def montage(
     return Path(path)
 
 
-def write(thing: Reconstruction, path: Path, part: str = "magnitude") -> Path:
-    """Write the middle axial, coronal and sagittal plane of a reconstruction, or of another part of it.
+def write(thing: Result, path: Path, part: str = "magnitude") -> Path:
+    """Write the middle planes of a part of a reconstruction, see :meth:`mrrecon.Reconstruction.part`.
 
-    Parameters
-    ----------
-    thing
-        The reconstruction.
-    path
-        File to write.
-    part
-        See :meth:`Reconstruction.part`; complex ones as magnitudes, those with a sign from black (the lowest negative)
-        to white.
+    Complex parts are shown as magnitudes, those with a sign from black (the lowest negative) to white.
 
     Raises
     ------

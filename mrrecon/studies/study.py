@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mrrecon.errors import DataError, FileFormatError, MRReconError
-from mrrecon.io.settings_file import read_settings
 from mrrecon.operators import calibration_side
+from mrrecon.settings import read_settings
 from mrrecon.studies.files import StudyFile, find_files
 
 __all__ = ["DEFAULT", "Method", "Sampling", "Simulation", "Study", "StudyFile"]

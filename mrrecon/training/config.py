@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mrrecon.errors import DataError, FileFormatError
-from mrrecon.io.settings_file import read_settings
+from mrrecon.settings import read_settings
 
 __all__ = ["TrainingConfig"]
 

@@ -173,15 +173,16 @@ def _stem(path: Path) -> str:
 
 def _read(path: Path, name: str) -> TrainingVolume:
     from mrrecon import io
-    from mrrecon.io import mrrecon_h5, nifti
+    from mrrecon.io import nifti
     from mrrecon.io.checks import require_input
+    from mrrecon.reconstruction import Reconstruction
 
     require_input(path)
     image: Any
     if path.name.lower().endswith(IMAGES):
         image, voxel_size, _ = nifti.read_volume(path)
     elif _holds_reconstruction(path):
-        result = mrrecon_h5.read_reconstruction(path)
+        result = Reconstruction.load(path)
         image, voxel_size = result.volume, result.voxel_size
     else:
         scan = io.read(path)

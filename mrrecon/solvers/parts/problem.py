@@ -151,11 +151,7 @@ class Problem:
 def whitened(acquisition: Acquisition) -> Acquisition:
     """Load the scan and whiten it, maps included, if its noise covariance is known and not the identity."""
     scan = acquisition.load()
-    if scan.noise_covariance is None or scan.is_whitened:
-        return scan
-    from mrrecon.preparation import whiten
-
-    return whiten(scan)
+    return scan if scan.noise_covariance is None or scan.is_whitened else scan.whiten()
 
 
 def largest_eigenvalue(encoding: CartesianEncoding) -> float:

@@ -1,4 +1,4 @@
-"""K-space that stays on disk: indexing reads just the x positions asked for.
+"""Arrays in files as k-space that stays on disk: indexing reads just the x positions asked for.
 
 Every array here is described by plain values (path, dataset name, axis order), opens its file for each read
 and closes it again. So it can be pickled to other processes, used from several threads (HDF5 serialises
@@ -18,9 +18,10 @@ import numpy as np
 
 from mrrecon.errors import FileFormatError
 from mrrecon.io.checks import array_bytes, reading, require_memory
+from mrrecon.lazy import LazyPlanes
 from mrrecon.operators.backend import num_threads
 
-__all__ = ["ArrangedArray", "ChosenCoils", "FileArray", "H5Array", "MemmapArray", "in_memory"]
+__all__ = ["ArrangedArray", "FileArray", "H5Array", "MemmapArray", "in_memory"]
 
 Planes = Callable[[np.ndarray], np.ndarray]
 
@@ -46,36 +47,8 @@ def in_memory(stored: np.ndarray) -> np.ndarray:
     return out
 
 
-def _normalise(key: Any, shape: tuple[int, ...]) -> tuple[list[slice], tuple[Any, ...]]:
-    """Split an index into one slice per axis and the index that drops the axes given as integers."""
-    keys = list(key) if isinstance(key, tuple) else [key]
-    if any(k is Ellipsis for k in keys):
-        at = next(i for i, k in enumerate(keys) if k is Ellipsis)
-        keys[at : at + 1] = [slice(None)] * (len(shape) - len(keys) + 1)
-    keys += [slice(None)] * (len(shape) - len(keys))
-    if len(keys) != len(shape):
-        raise IndexError(f"{len(keys)} indices for the {len(shape)} axes (coils, x, y, z).")
-    slices: list[slice] = []
-    drop: list[Any] = []
-    for axis, (k, n) in enumerate(zip(keys, shape, strict=True)):
-        if isinstance(k, slice):
-            if k.step not in (None, 1):
-                raise IndexError("An array on disk takes slices of step 1; load it for anything else.")
-            start, stop, _ = k.indices(n)
-            slices.append(slice(start, max(start, stop)))
-            drop.append(slice(None))
-        elif isinstance(k, (int, np.integer)):
-            if not -n <= k < n:
-                raise IndexError(f"Index {k} is out of range for axis {axis} of length {n}.")
-            slices.append(slice(int(k) % n, int(k) % n + 1))
-            drop.append(0)
-        else:
-            raise IndexError("An array on disk takes integers and slices; load it for anything else.")
-    return slices, tuple(drop)
-
-
 @dataclass(frozen=True, eq=False)
-class FileArray:
+class FileArray(LazyPlanes):
     """Base of the arrays on disk: ``(coils, x, y, z)``, ``complex64``, read in slabs of x.
 
     Subclasses implement :meth:`_planes`, which returns whole (y, z) planes of some coils and x positions.
@@ -85,30 +58,19 @@ class FileArray:
     shape: tuple[int, ...]
     stamp: tuple[int, int] = field(init=False)
 
-    dtype = np.dtype(np.complex64)
-    ndim = 4
-
     def __post_init__(self) -> None:
         object.__setattr__(self, "stamp", _stamp(self.path))
 
     def _planes(self, coils: slice, xs: slice) -> np.ndarray:
         raise NotImplementedError
 
-    def __getitem__(self, key: Any) -> np.ndarray:
-        (coils, xs, ys, zs), drop = _normalise(key, self.shape)
+    def _read(self, coils: slice, xs: slice) -> np.ndarray:
         part = (coils.stop - coils.start, xs.stop - xs.start, *self.shape[2:])
         require_memory(array_bytes(part), f"Reading k-space of shape {part} from {self.path}")
         with reading(self.path, "k-space"):
             if _stamp(self.path) != self.stamp:
                 raise FileFormatError(f"{self.path} has changed since it was opened; read it again.")
-            planes = np.asarray(self._planes(coils, xs)).astype(np.complex64, copy=False)
-        return np.ascontiguousarray(planes[:, :, ys, zs][drop])
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return self[...].astype(dtype or self.dtype, copy=False)
-
-    def __len__(self) -> int:
-        return self.shape[0]
+            return np.asarray(self._planes(coils, xs)).astype(np.complex64, copy=False)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.path.name}, {'x'.join(map(str, self.shape))})"
@@ -153,45 +115,6 @@ class H5Array(FileArray):
         if self.interleaved:
             part = part[0::2] + np.complex64(1j) * part[1::2]
         return self.finish(part.astype(np.complex64, copy=False)) if self.finish else part
-
-
-@dataclass(frozen=True, eq=False)
-class ChosenCoils:
-    """Some coils of an array on disk, in the order of their indices.
-
-    Parameters
-    ----------
-    source
-        The array.
-    keep
-        The indices.
-    """
-
-    source: Any
-    keep: tuple[int, ...]
-
-    dtype = np.dtype(np.complex64)
-    ndim = 4
-
-    @property
-    def path(self) -> Path | None:
-        """File that is read."""
-        return getattr(self.source, "path", None)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Sizes (coils, x, y, z)."""
-        return (len(self.keep), *self.source.shape[1:])
-
-    def __getitem__(self, key: Any) -> np.ndarray:
-        (coils, *others), drop = _normalise(key, self.shape)
-        return np.concatenate([self.source[(slice(c, c + 1), *others)] for c in self.keep[coils]])[drop]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return self[...].astype(dtype or self.dtype, copy=False)
-
-    def __len__(self) -> int:
-        return len(self.keep)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
