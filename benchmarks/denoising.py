@@ -70,7 +70,7 @@ def main() -> None:
     methods = [*map(denoising.of_prior, loaded.values()), *without]
     start = time.perf_counter()
     rows = denoising.compare(
-        methods, cases, levels, report=lambda what: print(f"{time.perf_counter() - start:6.0f} s  {what}", flush=True)
+        methods, cases, levels, progress=lambda what: print(f"{time.perf_counter() - start:6.0f} s  {what}", flush=True)
     )
     seconds = time.perf_counter() - start
     psnr = denoising.means(rows)

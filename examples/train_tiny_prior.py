@@ -17,7 +17,7 @@ import torch
 
 from mrrecon import priors, training
 from mrrecon.cli import main as mrrecon
-from mrrecon.commands.demo import find_template
+from mrrecon.io.template import find_template
 
 FOLDER = Path("tiny_prior")
 SLAB = slice(80, 110)  # axial, mm, kept aside

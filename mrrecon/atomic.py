@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mrrecon.errors import MRReconError, OutputError
 
-__all__ = ["atomic_folder", "atomic_path", "check_target", "try_target"]
+__all__ = ["atomic_folder", "atomic_path", "check_target", "make_folder", "try_target"]
 
 
 def _explain(path: Path, error: BaseException) -> OutputError:
@@ -36,6 +36,21 @@ def _explain(path: Path, error: BaseException) -> OutputError:
 def _temporary(path: Path) -> Path:
     # keeps the name's end, since several writers look at the suffix
     return path.with_name(f".{secrets.token_hex(4)}.{path.name}"[-200:])
+
+
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """Make a folder, and those above it, where it is not there yet.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be made.
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
+    return Path(path)
 
 
 def check_target(path: str | os.PathLike[str], *, folder: bool = False) -> None:

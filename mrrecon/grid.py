@@ -110,6 +110,30 @@ class Grid:
         x, y, z = (float(v * f) for v, f in zip(self.voxel_size, factors, strict=True))
         return Grid((int(new[0]), int(new[1]), int(new[2])), (x, y, z), affine)
 
+    def turned(self, volume: np.ndarray, towards: str = "RAS") -> tuple[np.ndarray, Grid]:
+        """Swap and flip the axes of a volume ``(x, y, z)`` to the closest directions of the patient.
+
+        Parameters
+        ----------
+        volume
+            Lies on this grid.
+        towards
+            Where the axes run to: right or left, anterior or posterior, superior or inferior, in any order.
+
+        Returns
+        -------
+        volume, grid
+            The turned volume, and where it lies: the same voxels at the same places.
+        """
+        from nibabel import orientations
+
+        own = orientations.io_orientation(self.affine)
+        turn = orientations.ornt_transform(own, orientations.axcodes2ornt(towards))
+        turned = orientations.apply_orientation(volume, turn)
+        x, y, z = (self.voxel_size[axis] for axis in np.argsort(turn[:, 0]))
+        affine = self.affine @ orientations.inv_ornt_aff(turn, volume.shape)
+        return turned, Grid(turned.shape, (x, y, z), affine)
+
     def slice_edges(self, plane: int) -> tuple[float, float]:
         """Pixel edges, mm, of slices perpendicular to an axis."""
         first, second = (edge for axis, edge in enumerate(self.voxel_size) if axis != plane)

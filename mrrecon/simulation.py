@@ -26,10 +26,9 @@ from mrrecon.coil_models import CoilModel, coil_maps, combined_sensitivity
 from mrrecon.errors import DataError, MaskError, ShapeError
 from mrrecon.metrics import object_region
 from mrrecon.operators.backend import to_numpy
+from mrrecon.progress import tracked
 
 __all__ = ["object_phase", "simulate"]
-
-QUIET_SECONDS = 2  # before a progress bar appears
 
 
 def simulate(
@@ -251,17 +250,15 @@ def _measure(
     rng: np.random.Generator,
 ) -> np.ndarray:
     """K-space ``(coils, x, y, z)`` of the sensitivity-weighted images, with noise, zero where not sampled."""
-    from tqdm.auto import tqdm
-
     from mrrecon.operators.fourier import fft
 
     coils, planes, *plane = maps.shape
     kspace = np.empty((coils, planes, *plane), np.complex64)
-    for c in tqdm(range(coils), desc="simulating coils", delay=QUIET_SECONDS, leave=False):
+    for c in tracked(range(coils), "simulating coils"):
         kspace[c] = fft(maps[c] * image)
     if covariance is not None:
         mix = np.linalg.cholesky(covariance / 2).astype(np.complex64)  # / 2: real and imaginary part each
-        for x in tqdm(range(planes), desc="simulating noise", delay=QUIET_SECONDS, leave=False):
+        for x in tracked(range(planes), "simulating noise"):
             real, imaginary = (rng.standard_normal((coils, *plane), dtype=np.float32) for _ in range(2))
             kspace[:, x] += np.tensordot(mix, real + 1j * imaginary, axes=1)
     kspace *= mask

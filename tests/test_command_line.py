@@ -11,10 +11,9 @@ import pytest
 from solver_scans import make_scan
 
 import mrrecon as mr
-from mrrecon import solvers
+from mrrecon import progress, solvers
 from mrrecon.acquisition import Step
 from mrrecon.cli import COMMANDS, main
-from mrrecon.commands import shared
 from mrrecon.commands.results import chi_squared_note, chi_squared_text
 from mrrecon.errors import DataError
 from mrrecon.reconstruction import Reconstruction
@@ -185,7 +184,7 @@ def test_the_seconds_are_those_that_were_waited(tmp_path, monkeypatch, capsys):
         return plain(self, **settings)
 
     monkeypatch.setattr(mr.Acquisition, "calibrate", slow)
-    monkeypatch.setattr(shared, "PATIENCE", 0.5)
+    monkeypatch.setattr(progress, "PATIENCE", 0.5)
     began = time.perf_counter()
     assert main(["recon", str(tmp_path / "s.h5"), "-o", str(tmp_path / "v.h5")]) == 0
     waited = time.perf_counter() - began

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shlex
 import time
 from collections.abc import Mapping
@@ -13,12 +12,11 @@ from mrrecon.commands.files import Writes, check_folder
 from mrrecon.commands.recon import recon
 from mrrecon.commands.shared import clock
 from mrrecon.commands.simulate import simulate
-from mrrecon.errors import MissingDependencyError
+from mrrecon.grid import Grid
+from mrrecon.io.template import find_template
 
-__all__ = ["demo", "find_template"]
+__all__ = ["demo"]
 
-# The MNI152 1 mm T1 template that the PyPI package nilearn carries (found without importing nilearn).
-TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
 METHODS = ("zero-filled", "cg-sense", "l1-wavelet", "tv", "variational")
 
 
@@ -70,21 +68,10 @@ def demo(
         {method: result.volume for method, result in results.items()},
         folder / "montage.png",
         reference=io.read_reference(scan),
-        voxel_size=first.voxel_size,
-        affine=first.affine,
+        grid=Grid(first.volume.shape, first.voxel_size, first.affine),
         labels={m: f"{r.metrics['psnr']:.1f} dB, SSIM {r.metrics['ssim']:.3f}" for m, r in results.items()},
     )
     print(f"\nvolumes and {picture} written in {time.perf_counter() - start:.0f} s")
-
-
-def find_template() -> Path:
-    """Path of the MNI152 head inside the installed nilearn."""
-    spec = importlib.util.find_spec("nilearn")
-    if spec is None or not spec.submodule_search_locations:
-        raise MissingDependencyError(
-            "The demo takes its head from the package nilearn: install it with pip install 'mrrecon[demo]'."
-        )
-    return Path(spec.submodule_search_locations[0]) / TEMPLATE
 
 
 def _begin(command: str, *words: object, **options: object) -> None:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
-from mrrecon.commands.files import InputFile, MaskChoice, PriorChoice, ReadOptions, Writes
+from mrrecon.commands.files import InputFile, MaskChoice, PriorChoice, ReadOptions, writes
 from mrrecon.commands.results import chi_squared_note, chi_squared_text
-from mrrecon.commands.shared import clock, read_scan, undersample, working, write_all
+from mrrecon.commands.shared import clock, read_scan, undersample, write_all
 from mrrecon.errors import DataError, MRReconError, OutputError, SolverError
+from mrrecon.progress import working
 from mrrecon.solvers import Solver
 from mrrecon.solvers.parts.checkpoint import is_checkpoint
 
@@ -28,15 +29,9 @@ BYTES = 2.0  # per voxel that an output takes at the very least, compressed
 SHOWN = ("psnr", "ssim", "nmse")
 
 
-def _check(path: str) -> None:
-    from mrrecon import io
-
-    io.check_output(path, "reconstruction")
-
-
 def recon(
     file: InputFile,
-    output: list[Annotated[str, Writes(_check, beside=(CHECKPOINT,))]],
+    output: list[Annotated[str, writes("reconstruction", beside=(CHECKPOINT,))]],
     read: ReadOptions | None = None,
     solver: Solver | None = None,
     prior: list[PriorChoice] | None = None,

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import itertools
 import os
-import sys
 import tempfile
-import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +17,7 @@ from mrrecon.errors import FileFormatError, MaskError, OutputError
 if TYPE_CHECKING:
     from mrrecon.acquisition import Acquisition
 
-__all__ = ["Clock", "clock", "read_scan", "undersample", "working", "write_all"]
-
-PATIENCE = 2.0  # seconds before work that goes on is shown
+__all__ = ["Clock", "clock", "print_columns", "read_scan", "undersample", "write_all"]
 
 
 class Clock:
@@ -51,6 +47,14 @@ class Clock:
 
 clock = Clock()
 """That of the command that is running; the command line starts it."""
+
+
+def print_columns(rows: Iterable[Sequence[str]]) -> None:
+    """Print rows of words below each other."""
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip())
 
 
 def read_scan(file: str, read: Mapping[str, Any] | None, *, lazy: bool = False) -> Acquisition:
@@ -147,30 +151,3 @@ def _rescued(path: Path, rescue: Callable[[Path], Path], suffix: str) -> Path | 
         except Exception:
             continue
     return None
-
-
-@contextmanager
-def working(what: str) -> Iterator[None]:
-    """Show what is being done and for how long, once it has taken two seconds."""
-    done = threading.Event()
-
-    def show() -> None:
-        if done.wait(PATIENCE):
-            return
-        if not sys.stderr.isatty():
-            print(f"{what} ...", file=sys.stderr)
-            return
-        began = time.monotonic() - PATIENCE
-        while True:
-            print(f"\r{what}: {time.monotonic() - began:.0f} s", end="", file=sys.stderr, flush=True)
-            if done.wait(1.0):
-                print("\r\033[K", end="", file=sys.stderr, flush=True)
-                return
-
-    thread = threading.Thread(target=show, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()

@@ -5,21 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from mrrecon.commands.files import InputFile, MaskChoice, Writes
-from mrrecon.commands.shared import clock, undersample, working, write_all
+from mrrecon.commands.files import InputFile, MaskChoice, writes
+from mrrecon.commands.shared import clock, undersample, write_all
+from mrrecon.progress import working
 
 __all__ = ["simulate"]
 
 
-def _check(path: str) -> None:
-    from mrrecon import io
-
-    io.check_output(path, "acquisition")
-
-
 def simulate(
     anatomy: InputFile,
-    output: list[Annotated[str, Writes(_check)]],
+    output: list[Annotated[str, writes("acquisition")]],
     coils: int = 8,
     snr: float = 40.0,
     voxel_size: float | None = None,

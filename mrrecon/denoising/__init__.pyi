@@ -1,7 +1,6 @@
 from .comparison import POLICY as POLICY
-from .comparison import Method as Method
+from .comparison import Denoiser as Denoiser
 from .comparison import compare as compare
-from .comparison import denoising_psnr as denoising_psnr
 from .comparison import noise_levels as noise_levels
 from .comparison import of_prior as of_prior
 from .comparison import reference_levels as reference_levels

@@ -14,15 +14,14 @@ import torch
 
 from mrrecon.denoising.slices import VoxelSlices
 from mrrecon.errors import DataError
-from mrrecon.priors.base import Condition, SlicePrior
+from mrrecon.priors.base import SlicePrior
 from mrrecon.priors.schedule import NoiseSchedule, complex_noise
 
 __all__ = [
     "POLICY",
     "TIMES",
-    "Method",
+    "Denoiser",
     "compare",
-    "denoising_psnr",
     "noise_levels",
     "noisy_slices",
     "of_prior",
@@ -42,7 +41,7 @@ Denoise = Callable[[torch.Tensor, float, VoxelSlices], torch.Tensor]
 
 
 @dataclass(frozen=True, eq=False)
-class Method:
+class Denoiser:
     """A denoiser under a name, perhaps with a setting that is chosen knowing the truth.
 
     Parameters
@@ -68,13 +67,13 @@ class Method:
     threads: int = 1
 
 
-def of_prior(prior: SlicePrior, name: str | None = None) -> Method:
+def of_prior(prior: SlicePrior, name: str | None = None) -> Denoiser:
     """Make a method of a prior; by default it has the prior's name."""
 
     def denoise(noisy: torch.Tensor, sigma: float, case: VoxelSlices) -> torch.Tensor:
         return prior.denoise(noisy, sigma, case.condition)
 
-    return Method(name or prior.name, {"": denoise}, type(prior).__name__)
+    return Denoiser(name or prior.name, {"": denoise}, type(prior).__name__)
 
 
 def noise_levels(schedule: NoiseSchedule, data_scale: float, times: Sequence[float] = TIMES) -> dict[str, float]:
@@ -110,50 +109,26 @@ def noisy_slices(case: VoxelSlices, sigma: float, seed: int) -> torch.Tensor:
     return torch.stack(noisy)
 
 
-def denoising_psnr(
-    denoise: Callable[[torch.Tensor, float, Condition], torch.Tensor],
-    cases: Sequence[VoxelSlices],
-    levels: Mapping[Any, float],
-    seed: int = 0,
-) -> list[dict[str, Any]]:
-    """PSNR of denoised slices at each noise level, one row per volume, plane, voxel size and level.
-
-    Parameters
-    ----------
-    denoise
-        ``denoise(noisy, sigma, condition) -> clean``, as :meth:`SlicePrior.denoise <mrrecon.priors.SlicePrior.denoise>`
-        is called: complex ``(B, H, W)`` and the standard deviation per real component.
-    cases
-        From :func:`~mrrecon.denoising.validation_slices`.
-    levels
-        Name of a level (its time, say) to standard deviation at unit signal.
-    seed
-        Of the noise; the same noise for whatever is compared.
-    """
-    method = Method("", {"": lambda noisy, sigma, case: denoise(noisy, sigma, case.condition)})
-    return [_without(row, "method", "setting") for row in compare([method], cases, levels, seed)]
-
-
 def compare(
-    methods: Sequence[Method],
+    methods: Sequence[Denoiser],
     cases: Sequence[VoxelSlices],
     levels: Mapping[Any, float],
     seed: int = 0,
-    report: Callable[[str], Any] | None = None,
+    progress: Callable[[str], Any] | None = None,
 ) -> list[dict[str, Any]]:
     """Denoise the same noisy slices with several methods.
 
     Parameters
     ----------
     methods
-        See :func:`of_prior` and :func:`~mrrecon.denoising.untrained`.
+        See :func:`of_prior` and :func:`~mrrecon.denoising.baselines`.
     cases
         From :func:`~mrrecon.denoising.validation_slices`.
     levels
         Name of a level to standard deviation at unit signal.
     seed
         Of the noise, at least 0.
-    report
+    progress
         Called with a name before each method starts at a voxel size and level; ``len(methods)`` times the number of
         voxel sizes times that of levels in all.
 
@@ -180,8 +155,8 @@ def compare(
         for level, sigma in levels.items():
             noisy = [noisy_slices(case, sigma, seed) for case in of_size]
             for method in methods:
-                if report is not None:
-                    report(f"{method.name}, {edge:g} mm, t = {level}")
+                if progress is not None:
+                    progress(f"{method.name}, {edge:g} mm, t = {level}")
                 setting, psnr = _best(method, list(zip(noisy, of_size, strict=True)), sigma)
                 rows += [
                     {
@@ -199,7 +174,7 @@ def compare(
     return rows
 
 
-def _best(method: Method, pairs: Sequence[tuple[torch.Tensor, VoxelSlices]], sigma: float) -> tuple[str, list[float]]:
+def _best(method: Denoiser, pairs: Sequence[tuple[torch.Tensor, VoxelSlices]], sigma: float) -> tuple[str, list[float]]:
     """Chosen setting of a method, and its PSNR on every case."""
     known: dict[str, dict[int, float]] = {setting: {} for setting in method.choices}
 
@@ -226,7 +201,3 @@ def _best(method: Method, pairs: Sequence[tuple[torch.Tensor, VoxelSlices]], sig
 def _psnr(estimate: torch.Tensor, truth: torch.Tensor) -> float:
     mse = float(torch.view_as_real((estimate - truth).resolve_conj()).double().square().sum(-1).mean())
     return -10 * math.log10(max(mse, 1e-12))
-
-
-def _without(row: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name not in names}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +11,7 @@ import numpy as np
 
 from mrrecon.atomic import atomic_path
 from mrrecon.errors import OutputError
+from mrrecon.pictures.tables import grouped, markdown_table, write_csv
 
 __all__ = ["TABLES", "markdown", "means", "write_tables"]
 
@@ -27,22 +26,13 @@ def means(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[str, di
     >>> means(rows)
     {'2 mm': {'m': {'50': {'all': 30.5, 'sagittal': 30.0, 'coronal': 31.0}}}}
     """
-    found: dict[str, dict[str, dict[str, dict[str, list[float]]]]] = {}
-    for row in rows:
-        of_method = found.setdefault(f"{row['voxel_size']:g} mm", {}).setdefault(row["method"], {})
-        of_level = of_method.setdefault(row["level"], {"all": []})
-        of_level["all"].append(row["psnr"])
-        of_level.setdefault(PLANES[row["plane"]], []).append(row["psnr"])
-    return {
-        size: {
-            method: {
-                level: {plane: round(float(np.mean(values)), 3) for plane, values in planes.items()}
-                for level, planes in levels.items()
-            }
-            for method, levels in methods.items()
-        }
-        for size, methods in found.items()
-    }
+    found: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
+    groups = grouped(rows, lambda row: (f"{row['voxel_size']:g} mm", row["method"], row["level"]))
+    for (size, method, level), own in groups.items():
+        planes = {"all": own, **grouped(own, lambda row: PLANES[row["plane"]])}
+        values = {plane: round(float(np.mean([row["psnr"] for row in of])), 3) for plane, of in planes.items()}
+        found.setdefault(size, {}).setdefault(method, {})[level] = values
+    return found
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -50,13 +40,9 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     sigmas = {row["level"]: row["sigma"] for row in rows}
     tables = []
     for size, methods in means(rows).items():
-        width = max(len(name) for name in (*methods, size))
-        head = [f"t = {level} (σ {sigmas[level]:.3f})" for level in sigmas]
-        lines = [f"| {size:<{width}} | {' | '.join(head)} |", f"|{'-' * (width + 2)}|{'---:|' * len(head)}"]
-        for name, levels in methods.items():
-            cells = [f"{levels[level]['all']:.2f}".rjust(len(text)) for level, text in zip(sigmas, head, strict=True)]
-            lines.append(f"| {name:<{width}} | {' | '.join(cells)} |")
-        tables.append("\n".join(lines))
+        body = [[name, *(f"{levels[level]['all']:.2f}" for level in sigmas)] for name, levels in methods.items()]
+        head = [size, *(f"t = {level} (σ {sigma:.3f})" for level, sigma in sigmas.items())]
+        tables.append(markdown_table(head, body))
     return "\n\n".join(tables)
 
 
@@ -79,14 +65,10 @@ def write_tables(rows: Sequence[Mapping[str, Any]], record: Mapping[str, Any], p
     """
     path = Path(path)
     suffix = path.suffix.lower()
+    if suffix == ".csv":
+        return write_csv(rows, list(rows[0]), path)
     if suffix == ".json":
         text = json.dumps({**record, "psnr": means(rows), "rows": list(rows)}, indent=2) + "\n"
-    elif suffix == ".csv":
-        buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        text = buffer.getvalue()
     elif suffix == ".md":
         text = markdown(rows) + "\n"
     else:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mrrecon.denoising.comparison import Denoise, Method
+from mrrecon.denoising.comparison import Denoise, Denoiser
 from mrrecon.denoising.slices import VoxelSlices
 from mrrecon.errors import DataError, MissingDependencyError
 from mrrecon.operators.backend import num_threads
@@ -25,7 +25,7 @@ BM3D_STRENGTHS = (0.9, 1.0, 1.1, 1.2)  # factors of the known noise level; 0.8 c
 BM3D_CHOSEN_ON = 5  # its strength is chosen on every fifth case, which are of all planes in turn: it is slow
 
 
-def baselines(names: Sequence[str]) -> list[Method]:
+def baselines(names: Sequence[str]) -> list[Denoiser]:
     """Make methods without training.
 
     Parameters
@@ -55,27 +55,27 @@ def baselines(names: Sequence[str]) -> list[Method]:
     return [method for name in dict.fromkeys(names) for method in BASELINES[name]()]
 
 
-def _scaled_input() -> list[Method]:
+def _scaled_input() -> list[Denoiser]:
     def denoise(noisy: torch.Tensor, sigma: float, case: VoxelSlices) -> torch.Tensor:
         power = float(case.slices.abs().double().square().mean())
         return noisy * (power / (power + 2 * sigma**2))
 
-    return [Method("scaled input", {"": denoise}, "noisy slices times P / (P + 2 sigma^2), P their true mean power")]
+    return [Denoiser("scaled input", {"": denoise}, "noisy slices times P / (P + 2 sigma^2), P their true mean power")]
 
 
-def _wavelet() -> list[Method]:
+def _wavelet() -> list[Denoiser]:
     from mrrecon.priors.classical import WaveletPrior
 
     return _with_and_without_oracle(WaveletPrior, WAVELET_STRENGTHS)
 
 
-def _total_variation() -> list[Method]:
+def _total_variation() -> list[Denoiser]:
     from mrrecon.priors.classical import TotalVariationPrior
 
     return _with_and_without_oracle(TotalVariationPrior, TV_STRENGTHS)
 
 
-def _with_and_without_oracle(made_by: Any, strengths: Sequence[float]) -> list[Method]:
+def _with_and_without_oracle(made_by: Any, strengths: Sequence[float]) -> list[Denoiser]:
     """A prior without training as it comes, and at its best strength."""
 
     def of(prior: SlicePrior) -> Denoise:
@@ -85,12 +85,14 @@ def _with_and_without_oracle(made_by: Any, strengths: Sequence[float]) -> list[M
     settings = ", ".join(f"{key} {value}" for key, value in default.config().items() if key != "kind")
     grid = {f"strength {s:g}": of(made_by(strength=s)) for s in strengths}
     return [
-        Method(default.name, {"": of(default)}, f"{made_by.__name__}: {settings}"),
-        Method(f"{default.name}, best strength", grid, f"{made_by.__name__} at the strength that is best on the cases"),
+        Denoiser(default.name, {"": of(default)}, f"{made_by.__name__}: {settings}"),
+        Denoiser(
+            f"{default.name}, best strength", grid, f"{made_by.__name__} at the strength that is best on the cases"
+        ),
     ]
 
 
-def _bm3d() -> list[Method]:
+def _bm3d() -> list[Denoiser]:
     bm3d = _import_bm3d()
 
     def run(channels: np.ndarray, sigma: float) -> np.ndarray:
@@ -114,10 +116,10 @@ def _bm3d() -> list[Method]:
 
         return denoise
 
-    def method(name: str, one: Callable[..., np.ndarray], about: str) -> Method:
+    def method(name: str, one: Callable[..., np.ndarray], about: str) -> Denoiser:
         grid = {f"sigma x {f:g}": of(one, f) for f in BM3D_STRENGTHS}
         about = f"bm3d of PyPI, profile np, {about}, at the factor of sigma that is best on a fifth of the cases"
-        return Method(name, grid, about, BM3D_CHOSEN_ON, num_threads())
+        return Denoiser(name, grid, about, BM3D_CHOSEN_ON, num_threads())
 
     return [
         method("BM3D", channels, "real and imaginary part as two channels (blocks are matched on the real part)"),
@@ -136,7 +138,7 @@ def _import_bm3d() -> Any:
     return bm3d
 
 
-BASELINES: dict[str, Callable[[], list[Method]]] = {
+BASELINES: dict[str, Callable[[], list[Denoiser]]] = {
     "scaled-input": _scaled_input,
     "wavelet": _wavelet,
     "total-variation": _total_variation,

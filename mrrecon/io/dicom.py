@@ -9,6 +9,7 @@ import numpy as np
 
 from mrrecon.atomic import atomic_folder
 from mrrecon.errors import DataError, MissingDependencyError
+from mrrecon.grid import Grid
 from mrrecon.io.format import Format, Result
 
 __all__ = ["FORMAT", "check", "write"]
@@ -115,16 +116,14 @@ def write(thing: Result, path: Path) -> Path:
 
 def _as_slices(thing: Result) -> tuple[np.ndarray, np.ndarray]:
     """Turn the magnitude so that its axes are (columns, rows, slices), with the affine that goes with it."""
-    from nibabel import orientations
+    from nibabel.orientations import io_orientation
 
-    own = orientations.io_orientation(thing.affine)
     thickest = int(np.argmax(thing.voxel_size))
     others = [v for i, v in enumerate(thing.voxel_size) if i != thickest]
-    across = int(own[thickest, 0]) if thing.voxel_size[thickest] > 1.5 * max(others) else 2
-    target = orientations.axcodes2ornt(("PIL", "LIP", "LPS")[across])
-    turn = orientations.ornt_transform(own, target)
-    turned = orientations.apply_orientation(np.abs(thing.volume), turn)
-    return turned, thing.affine @ orientations.inv_ornt_aff(turn, thing.volume.shape)
+    across = int(io_orientation(thing.affine)[thickest, 0]) if thing.voxel_size[thickest] > 1.5 * max(others) else 2
+    grid = Grid(thing.volume.shape, thing.voxel_size, thing.affine)
+    turned, lying = grid.turned(thing.part("magnitude"), ("PIL", "LIP", "LPS")[across])
+    return turned, lying.affine
 
 
 def _ds(value: float) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from mrrecon.atomic import atomic_path
 from mrrecon.errors import DataError, FileFormatError
+from mrrecon.grid import Grid
 from mrrecon.io.checks import array_bytes, reading, require_input, require_memory
 from mrrecon.io.format import Format, Result
 
@@ -101,23 +102,21 @@ def read_volume(path: str | Path) -> tuple[np.ndarray, tuple[float, float, float
         affine[:3] *= factor
         if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
             raise FileFormatError(f"{path} has no usable orientation (its affine is singular); fix its header.")
-        image = nibabel.as_closest_canonical(image)
-        volume = np.asarray(image.dataobj, np.complex64 if kind == "c" else np.float32).reshape(image.shape[:3])
+        volume = np.asarray(image.dataobj, np.complex64 if kind == "c" else np.float32).reshape(shape)
     if not np.isfinite(volume).all():
         bad = int((~np.isfinite(volume)).sum())
         raise DataError(f"{path} has {bad} NaN or Inf voxels; replace them (numpy.nan_to_num) first.")
     if volume.min() == volume.max():
         raise DataError(f"{path} has the value {volume.flat[0]:g} everywhere; there is no anatomy in it.")
-    affine = np.array(image.affine, np.float64)
-    affine[:3] *= factor
-    x, y, z = (float(v) for v in np.linalg.norm(affine[:3, :3], axis=0))
+    volume, grid = Grid(shape, np.linalg.norm(affine[:3, :3], axis=0), affine).turned(volume)
+    x, y, z = grid.voxel_size
     if min(x, y, z) < _USUAL_EDGES[0] or max(x, y, z) > _USUAL_EDGES[1]:
         warnings.warn(
             f"{path}: its header gives lengths in {unit}, which makes voxels of {x:.3g}x{y:.3g}x{z:.3g} mm; "
             "correct xyzt_units in the header if that is wrong.",
             stacklevel=2,
         )
-    return np.ascontiguousarray(volume), (x, y, z), affine
+    return np.ascontiguousarray(volume), (x, y, z), grid.affine
 
 
 FORMAT = Format("nifti", "NIfTI", (".nii", ".nii.gz"), write=write, holds=("reconstruction", "part"))

@@ -1,1 +1,1 @@
-"""Pictures of volumes."""
+"""Pictures and tables, whatever they show."""

@@ -1,26 +1,38 @@
-"""One slice per plane of a volume, small enough to keep for every run, turned to the patient's axes."""
+"""One slice per plane of a volume, turned to the patient's axes: what montages show."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-__all__ = ["PLANES", "cut_planes"]
+from mrrecon.grid import Grid
 
-PLANES = ("axial", "coronal", "sagittal")
-AXES = {"axial": 2, "coronal": 1, "sagittal": 0}  # that a plane is perpendicular to, in RAS order
+__all__ = ["PLANES", "Planes", "cut_at", "cut_planes"]
+
+PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}  # the axis that a plane is perpendicular to, in RAS order
+Planes = dict[str, np.ndarray]
+"""Slices ``axial``, ``coronal`` and ``sagittal`` in the order (right, up); and for each the edges of its pixels in mm,
+``axial_edges`` and so on."""
 
 
-def cut_planes(volume: Any, affine: np.ndarray, truth: Any, peak: float) -> dict[str, np.ndarray]:
-    """Cut the middle slice of the object out of a volume, in each plane.
+def cut_at(turned: np.ndarray, grid: Grid, position: Sequence[int]) -> Planes:
+    """Cut the three planes through a voxel out of a volume in RAS order, which lies on `grid`."""
+    edges = np.asarray(grid.voxel_size, np.float32)
+    slices = {plane: np.take(turned, position[axis], axis) for plane, axis in PLANES.items()}
+    return slices | {f"{plane}_edges": np.delete(edges, axis) for plane, axis in PLANES.items()}
+
+
+def cut_planes(volume: Any, grid: Grid, truth: Any, peak: float) -> Planes:
+    """Cut the middle slice of the object out of a volume, in each plane, small enough to keep for every run.
 
     Parameters
     ----------
     volume
         ``(x, y, z)``; its magnitude is shown.
-    affine
-        4x4, voxel to scanner coordinates (RAS+), mm.
+    grid
+        Where it lies.
     truth
         True volume ``(x, y, z)``: it says where the object is.
     peak
@@ -29,23 +41,11 @@ def cut_planes(volume: Any, affine: np.ndarray, truth: Any, peak: float) -> dict
     Returns
     -------
     planes
-        ``axial``, ``coronal`` and ``sagittal``, half precision, in the order (right, up); and for each the edges of its
-        pixels in mm, ``axial_edges`` and so on.
+        In half precision.
     """
-    import nibabel
-
     from mrrecon.metrics import object_region
 
-    turned, region = (
-        nibabel.as_closest_canonical(nibabel.Nifti1Image(a.astype(np.float32), affine))
-        for a in (np.abs(volume) / peak, object_region(truth))
-    )
-    edges = np.asarray(turned.header.get_zooms()[:3], np.float32)
-    image, inside = np.asarray(turned.dataobj), np.asarray(region.dataobj) > 0
-    found = {}
-    for plane in PLANES:
-        axis = AXES[plane]
-        shown = np.flatnonzero(inside.any(axis=tuple(a for a in range(3) if a != axis)))
-        found[plane] = np.take(image, int(shown[0] + shown[-1]) // 2, axis).astype(np.float16)
-        found[f"{plane}_edges"] = np.delete(edges, axis)
-    return found
+    image, turned = grid.turned((np.abs(volume) / peak).astype(np.float16))
+    inside, _ = grid.turned(object_region(truth))
+    shown = [np.flatnonzero(inside.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+    return cut_at(image, turned, [int(one[0] + one[-1]) // 2 for one in shown])

@@ -1,5 +1,4 @@
 from .document import write_report as write_report
-from .montages import draw_montage as draw_montage
 from .plots import draw_cost as draw_cost
 from .plots import draw_quality as draw_quality
 from .plots import draw_settings as draw_settings

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mrrecon.atomic import atomic_path
+from mrrecon.pictures.figures import new_figure, save_figure
+from mrrecon.pictures.tables import grouped
 from mrrecon.report.summary import BEST, Summary, means
-from mrrecon.studies.study import DEFAULT
+from mrrecon.studies.method import DEFAULT
 
 __all__ = ["draw_cost", "draw_quality", "draw_settings"]
 
@@ -147,9 +148,7 @@ def _logarithmic(axes: Any) -> None:
 
 def _over_files(summary: Summary) -> list[dict[str, Any]]:
     """Means over files of each method's variants; of those only that have as many files as any."""
-    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    for record in summary.by_variant():
-        groups.setdefault((record["line"], record["acceleration"], record["variant"]), []).append(record)
+    groups = grouped(summary.by_variant(), lambda r: (r["line"], r["acceleration"], r["variant"]))
     most: dict[tuple[Any, ...], int] = {}
     for key, records in groups.items():
         most[key[:2]] = max(most.get(key[:2], 0), len(records))
@@ -166,13 +165,9 @@ def _over_files(summary: Summary) -> list[dict[str, Any]]:
 
 
 def _figure(panels: int, size: tuple[float, float]) -> tuple[Any, list[Any]]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     columns = min(panels, COLUMNS)
     rows = -(-panels // columns)
-    figure = Figure(figsize=(max(size[0] * columns, 4.8), size[1] * rows + 1.0), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(max(size[0] * columns, 4.8), size[1] * rows + 1.0, layout="constrained")
     grid = list(figure.subplots(rows, columns, squeeze=False).flat)
     for unused in grid[panels:]:
         unused.set_axis_off()
@@ -188,9 +183,7 @@ def _save(figure: Any, path: str | Path) -> Path:
         handles, labels = axes.get_legend_handles_labels()
         named = dict(zip(labels, handles, strict=True)) | named
     figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=3, fontsize=8, frameon=False)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=DPI)
-    return Path(path)
+    return save_figure(figure, path, DPI)
 
 
 def _colours(summary: Summary) -> dict[str, Any]:

@@ -1,18 +1,15 @@
-"""Tables of a study as Markdown and CSV."""
+"""Tables of a study as Markdown."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from mrrecon.atomic import atomic_path
+from mrrecon.pictures.tables import markdown_table
 from mrrecon.report.summary import BEST, Summary
-from mrrecon.studies.study import DEFAULT
+from mrrecon.studies.method import DEFAULT
 
-__all__ = ["file_tables", "mean_table", "write_csv"]
+__all__ = ["file_tables", "mean_table"]
 
 FORMATS: dict[str, Callable[[float], str]] = {
     "psnr": "{:.2f}".format,
@@ -58,7 +55,7 @@ def mean_table(
                 text += f" ({record['files']} of {len(summary.files)} files)"
             cells.append(text)
         body.append([line, setting, *cells])
-    return markdown(["method", "setting", *(f"R = {r:g}" for r in summary.accelerations)], body)
+    return markdown_table(_head(summary), body, texts=2)
 
 
 def file_tables(summary: Summary, records: Sequence[Mapping[str, Any]]) -> str:
@@ -73,44 +70,13 @@ def file_tables(summary: Summary, records: Sequence[Mapping[str, Any]]) -> str:
                 if of_line:
                     cells = [_file_cell(of_line.get(r)) for r in summary.accelerations]
                     body.append([line, setting, *cells])
-        table = markdown(["method", "setting", *(f"R = {r:g}" for r in summary.accelerations)], body)
+        table = markdown_table(_head(summary), body, texts=2)
         parts.append(f"### {file}\n\n{table}")
     return "\n\n".join(parts)
 
 
-def markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """Markdown table; the first two columns are text, the others numbers.
-
-    >>> print(markdown(["method", "setting", "R = 4"], [["cg-sense", "default", "35.10"]]))
-    | method   | setting | R = 4 |
-    |----------|---------|------:|
-    | cg-sense | default | 35.10 |
-    """
-    widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
-    rule = [f"{'-' * (w + 1)}{'-' if i < 2 else ':'}" for i, w in enumerate(widths)]
-
-    def spell(row: Sequence[str]) -> str:
-        cells = [text.ljust(w) if i < 2 else text.rjust(w) for i, (text, w) in enumerate(zip(row, widths, strict=True))]
-        return f"| {' | '.join(cells)} |"
-
-    return "\n".join([spell(head), f"|{'|'.join(rule)}|", *map(spell, body)])
-
-
-def write_csv(records: Sequence[Mapping[str, Any]], names: Sequence[str], path: Path) -> Path:
-    """Write some of the values of records; what a record lacks stays empty.
-
-    Raises
-    ------
-    OutputError
-        If the file cannot be written.
-    """
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, names, restval="", extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: "; ".join(map(str, v)) if isinstance(v, list) else v for k, v in r.items()} for r in records)
-    with atomic_path(path) as temporary:
-        temporary.write_text(buffer.getvalue(), "utf-8")
-    return path
+def _head(summary: Summary) -> list[str]:
+    return ["method", "setting", *(f"R = {r:g}" for r in summary.accelerations)]
 
 
 def _file_cell(record: Mapping[str, Any] | None) -> str:

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from mrrecon.errors import DataError, FileFormatError
+from mrrecon.io.template import find_template
 
 __all__ = ["ANATOMIES", "TEMPLATE", "StudyFile", "find_files"]
 
 ANATOMIES = (".nii", ".nii.gz", ".mgz")
-TEMPLATE = "template"  # stands for the MNI152 head of the package nilearn
+TEMPLATE = "template"  # the word that stands for the MNI152 head of the package nilearn
 PAIRS = {".cfl": ".hdr", ".hdr": ".cfl"}  # files that mean nothing without the other
 
 
@@ -117,8 +118,6 @@ def _check_reading(path: Path, read: Any) -> None:
 
 def _matches(text: str, folder: Path) -> Iterator[Path]:
     if text == TEMPLATE:
-        from mrrecon.commands.demo import find_template
-
         yield find_template()
         return
     data = os.environ.get("MRRECON_DATA")

@@ -11,7 +11,9 @@ from typing import Any
 from mrrecon import __version__
 from mrrecon.errors import DataError
 from mrrecon.studies.files import StudyFile
-from mrrecon.studies.study import Method, Study
+from mrrecon.studies.method import Method
+from mrrecon.studies.row import Place
+from mrrecon.studies.study import Study
 
 __all__ = ["Run", "expand", "index"]
 
@@ -55,7 +57,7 @@ class Run:
     given: dict[str, Any] = field(repr=False)
     truth: str
 
-    def entry(self) -> dict[str, Any]:
+    def place(self) -> Place:
         """How the report finds it: its place in the grid."""
         return {
             "run": self.id,
@@ -94,7 +96,7 @@ def expand(study: Study) -> list[Run]:
 
 def index(study: Study, runs: list[Run]) -> dict[str, Any]:
     """What the report needs to know of a study: its settings, and the place of each run in the grid."""
-    return {"name": study.name, "settings": study.to_dict(), "runs": [run.entry() for run in runs]}
+    return {"name": study.name, "settings": study.to_dict(), "runs": [run.place() for run in runs]}
 
 
 def _run(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from mrrecon.denoising import Method, VoxelSlices, baselines, compare, denoising_psnr, noise_levels, reference_levels
+from mrrecon.denoising import Denoiser, VoxelSlices, baselines, compare, noise_levels, reference_levels
 from mrrecon.denoising.comparison import noisy_slices, of_prior
 from mrrecon.errors import DataError, MissingDependencyError
 from mrrecon.priors import GaussianPrior, NoiseSchedule, SlicePrior
@@ -30,7 +30,7 @@ def white(variance=1.0, shape=(4, 64, 64)):
 
 
 def test_input_that_is_returned_has_the_error_of_the_noise():
-    for row in denoising_psnr(lambda noisy, sigma, condition: noisy, [white()], LEVELS):
+    for row in compare([Denoiser("none", {"": lambda noisy, sigma, case: noisy})], [white()], LEVELS):
         assert row["psnr"] == pytest.approx(-10 * math.log10(2 * row["sigma"] ** 2), abs=0.1)
 
 
@@ -76,22 +76,22 @@ def test_every_method_sees_the_same_noise():
             seen.setdefault((case.volume, sigma), {})[name] = noisy
             return noisy
 
-        return Method(name, {"": denoise})
+        return Denoiser(name, {"": denoise})
 
     compare([watch("one"), watch("two")], [case("a"), case("b")], LEVELS)
     assert len(seen) == 4
     assert all(torch.equal(both["one"], both["two"]) for both in seen.values())
 
 
-def test_priors_are_told_plane_and_voxel_size():
-    told = []
+def test_priors_know_plane_and_voxel_size():
+    class Listening(SlicePrior):
+        name = "listening"
 
-    def denoise(noisy, sigma, condition):
-        told.append((condition.plane, condition.voxel_size))
-        return noisy
+        def _denoise(self, noisy, sigma, condition):
+            assert (condition.plane, condition.voxel_size) == (2, (4.0, 4.0))
+            return noisy
 
-    denoising_psnr(denoise, [case(plane=2, edge=4.0)], {"50": 0.1})
-    assert told == [(2, (4.0, 4.0))]
+    assert len(compare([of_prior(Listening())], [case(plane=2, edge=4.0)], {"50": 0.1})) == 1
 
 
 def test_the_best_setting_is_chosen_for_each_level_and_voxel_size():
@@ -100,7 +100,7 @@ def test_the_best_setting_is_chosen_for_each_level_and_voxel_size():
 
     near = {(2.0, 0.1): 0.1, (2.0, 0.4): 0.5, (4.0, 0.1): 0.5, (4.0, 0.4): 0.1}
     far = {key: 0.6 - value for key, value in near.items()}
-    rows = compare([Method("m", {"near": scaled(near), "far": scaled(far)})], [case(), case(edge=4.0)], LEVELS)
+    rows = compare([Denoiser("m", {"near": scaled(near), "far": scaled(far)})], [case(), case(edge=4.0)], LEVELS)
     assert {(r["voxel_size"], r["level"]): r["setting"] for r in rows} == {
         (2.0, "50"): "near", (2.0, "200"): "far", (4.0, "50"): "far", (4.0, "200"): "near"
     }  # fmt: skip
@@ -118,7 +118,7 @@ def test_a_choice_on_some_cases_does_not_evaluate_the_rest(threads):
 
         return denoise
 
-    method = Method("m", {"good": counted("good", 0.1), "bad": counted("bad", 0.2)}, chosen_on=3, threads=threads)
+    method = Denoiser("m", {"good": counted("good", 0.1), "bad": counted("bad", 0.2)}, chosen_on=3, threads=threads)
     rows = compare([method], [case(v) for v in "abcd"], {"50": 0.1})
     assert [(row["setting"], row["volume"]) for row in rows] == [("good", v) for v in "abcd"]
     assert sorted(calls) == [("bad", "a"), ("bad", "d"), *(("good", v) for v in "abcd")]
@@ -167,7 +167,7 @@ if importlib.util.find_spec("bm3d") is not None:  # its licence keeps it out of 
     def test_bm3d_itself_beats_the_wavelets():
         two_channels, known_phase = baselines(["bm3d"])
         (wavelet, _) = baselines(["wavelet"])
-        methods = [Method(m.name, {"": m.choices["sigma x 1"]}) for m in (two_channels, known_phase)]
+        methods = [Denoiser(m.name, {"": m.choices["sigma x 1"]}) for m in (two_channels, known_phase)]
         rows = compare([wavelet, *methods], [case(shape=(1, 24, 32))], {"200": 0.4})
         psnr = {row["method"]: row["psnr"] for row in rows}
         assert psnr["BM3D, phase known"] > psnr["BM3D"] > psnr["wavelet"]
