@@ -35,7 +35,7 @@ test: $(VENV)/.with-test
 check: $(VENV)/.with-dev
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
-	rm -rf build/typecheck && $(INSTALL) --no-deps --target build/typecheck .
+	rm -rf build/typecheck build/lib && $(INSTALL) --no-deps --target build/typecheck .
 	cd build/typecheck && $(abspath $(BIN))/mypy --config-file ../../pyproject.toml --python-executable $(abspath $(BIN))/python -p mrrecon -m public_names
 
 format: $(VENV)/.with-dev

@@ -19,6 +19,9 @@ import numpy as np
 from mrrecon.acquisition import Acquisition
 from mrrecon.errors import DataError, ShapeError
 from mrrecon.operators.backend import as_kind, to_numpy
+from mrrecon.operators.centre import crop_or_pad
+from mrrecon.operators.fourier import fft, ifft
+from mrrecon.operators.resampling import Resampling, kspace_crop
 
 __all__ = ["ResolutionMethod", "change_resolution", "crop_kspace"]
 
@@ -65,22 +68,11 @@ def change_resolution(
     if method not in ("kspace-crop", "interpolation"):
         raise DataError(f"There is no resolution method {method!r}; choose 'kspace-crop' or 'interpolation'.")
     shape = _new_shape(image.shape, voxel_size, new_voxel_size)
-    real = image.dtype.kind != "c"
     if method == "interpolation":
-        result = image.astype(np.float32 if real else np.complex64, copy=False)
-        for axis, n in enumerate(shape):
-            if n != result.shape[axis]:
-                weights = _linear_weights(result.shape[axis], n)
-                result = np.moveaxis(np.tensordot(result, weights, axes=(axis, 1)), -1, axis)
-        shift = 0.5
+        result, shift = Resampling(image.shape, shape).forward(image), 0.5
     else:
-        result = image.astype(np.complex64, copy=False)
-        for axis, n in enumerate(shape):
-            if n != result.shape[axis]:
-                result = _band_limit(result, axis, n)
-        result = result.real if real else result
-        shift = None
-    return np.ascontiguousarray(result), *_new_geometry(image.shape, shape, voxel_size, affine, shift)
+        result, shift = kspace_crop(image, shape), None
+    return result, *_new_geometry(image.shape, shape, voxel_size, affine, shift)
 
 
 def crop_kspace(acquisition: Acquisition, new_voxel_size: Voxel) -> Acquisition:
@@ -101,8 +93,6 @@ def crop_kspace(acquisition: Acquisition, new_voxel_size: Voxel) -> Acquisition:
     DataError
         If the voxel size is not usable.
     """
-    from mrrecon.operators.fourier import fft, ifft
-
     scan = acquisition.load()
     shape = _new_shape(scan.shape, scan.voxel_size, new_voxel_size)
     scale = math.sqrt(math.prod(shape) / math.prod(scan.shape))
@@ -110,11 +100,7 @@ def crop_kspace(acquisition: Acquisition, new_voxel_size: Voxel) -> Acquisition:
     readout_in_image = scan.domains[0] == "image" and shape[0] != scan.shape[0]
     if readout_in_image:
         kspace = fft(kspace, axes=(1,))
-    mask = scan.mask
-    for axis, n in enumerate(shape):
-        kspace = _centre(kspace, axis + 1, n)
-        if mask.ndim == 3 or axis > 0:
-            mask = _centre(mask, axis if mask.ndim == 3 else axis - 1, n)
+    kspace, mask = crop_or_pad(kspace, shape), crop_or_pad(scan.mask, shape[-scan.mask.ndim :])
     if readout_in_image:
         kspace = ifft(kspace, axes=(1,))
     reference, covariance = scan.reference, scan.noise_covariance
@@ -155,29 +141,3 @@ def _new_geometry(
     after[:3, 3] = before[:3, :3] @ here + before[:3, 3] - after[:3, :3] @ there
     x, y, z = (float(v * f) for v, f in zip(voxel, factors, strict=True))
     return (x, y, z), after
-
-
-def _centre(a: np.ndarray, axis: int, n: int) -> np.ndarray:
-    """Crop or zero-pad `axis` to length `n`, index ``n // 2`` staying the centre."""
-    start = a.shape[axis] // 2 - n // 2
-    if n <= a.shape[axis]:
-        return a[(slice(None),) * axis + (slice(start, start + n),)]
-    padding = [(0, 0)] * a.ndim
-    padding[axis] = (-start, n - a.shape[axis] + start)
-    return np.pad(a, padding)
-
-
-def _band_limit(image: np.ndarray, axis: int, n: int) -> np.ndarray:
-    from mrrecon.operators.fourier import fft, ifft
-
-    scale = np.float32(math.sqrt(n / image.shape[axis]))
-    return ifft(_centre(fft(image, axes=(axis,)), axis, n) * scale, axes=(axis,))
-
-
-def _linear_weights(old: int, new: int) -> np.ndarray:
-    """Weights ``(new, old)`` of antialiased linear interpolation, the edges of both grids aligned."""
-    factor = old / new
-    centres = (np.arange(new) + 0.5) * factor - 0.5
-    distance = np.abs(centres[:, None] - np.arange(old)[None, :]) / max(1.0, factor)
-    weights = np.maximum(1.0 - distance, 0.0)
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)

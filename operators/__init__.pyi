@@ -8,6 +8,9 @@ from .coils import mix_coils as mix_coils
 from .coils import transform_covariance as transform_covariance
 from .coils import whiten as whiten
 from .coils import whitening_matrix as whitening_matrix
+from .composed import ComposedEncoding as ComposedEncoding
+from .composed import Encoding as Encoding
+from .composed import LinearMap as LinearMap
 from .compression import compress_coils as compress_coils
 from .compression import geometric_compression_matrices as geometric_compression_matrices
 from .compression import svd_compression_matrix as svd_compression_matrix
@@ -17,8 +20,12 @@ from .encoding import CartesianEncoding as CartesianEncoding
 from .espirit_maps import espirit as espirit
 from .fourier import fft as fft
 from .fourier import ifft as ifft
+from .linops import FFT as FFT
+from .linops import ArrayLinop as ArrayLinop
 from .linops import CoilMixing as CoilMixing
 from .linops import FiniteDifference as FiniteDifference
+from .linops import Interpolation as Interpolation
+from .linops import Sense as Sense
 from .linops import Wavelet as Wavelet
 from .masks import CALIBRATION as CALIBRATION
 from .masks import MASK_KINDS as MASK_KINDS
@@ -36,9 +43,10 @@ from .noise import estimate_noise_covariance as estimate_noise_covariance
 from .noise import noise_covariance as noise_covariance
 from .noise import outermost_level as outermost_level
 from .noise import usable_covariance as usable_covariance
-from .sense import FFT as FFT
-from .sense import ArrayLinop as ArrayLinop
-from .sense import Sense as Sense
+from .resampling import Resampling as Resampling
+from .resampling import kspace_crop as kspace_crop
+from .signal_level import SignalScale as SignalScale
+from .signal_level import signal_scale as signal_scale
 from .torch_view import autograd as autograd
 from .total_variation import dual_step as dual_step
 from .total_variation import gradient as gradient

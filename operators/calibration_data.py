@@ -10,14 +10,14 @@ import numpy as np
 
 from mrrecon.errors import CalibrationError, ShapeError
 from mrrecon.operators.backend import get_array_module, to_numpy
-from mrrecon.operators.centre import kspace_centre
+from mrrecon.operators.centre import around, from_centre, kspace_centre, wrapped
 from mrrecon.operators.coils import view_or_lazy
 
 __all__ = [
-    "around",
     "block_index",
     "calibration_region",
     "central_samples",
+    "located",
     "read_block",
     "read_calibration",
     "sampled_block",
@@ -136,7 +136,7 @@ def central_samples(
     Array ``complex64`` in k-space along all axes, the centre in its middle: at ``l // 2``. Where less than four samples
     side by side are there along an axis, it has the full `side` all the same, zero where unsampled.
     """
-    shape, centre, pattern = _located(kspace, mask, readout_domain, centre)
+    shape, centre, pattern = located(kspace, mask, readout_domain, centre)
     block = sampled_block(pattern, centre[3 - pattern.ndim :], side, symmetric=True)
     if any(len(r) < min(SMALLEST, n, side) for r, n in zip(block, pattern.shape, strict=True)):
         block = tuple(around(c, side, n) for c, n in zip(centre[3 - pattern.ndim :], pattern.shape, strict=True))
@@ -182,7 +182,7 @@ def read_calibration(
     limits = (limit,) * 3 if isinstance(limit, int) else tuple(limit)
     if len(limits) != 3 or min(limits) < 1:
         raise ShapeError(f"calibration must be one or three positive widths, or None, got {limit}.")
-    shape, centre, pattern = _located(kspace, mask, readout_domain, centre)
+    shape, centre, pattern = located(kspace, mask, readout_domain, centre)
     widths = tuple(min(int(w), n) for w, n in zip(limits, shape, strict=True))
     window = tuple(around(c, w, n) for c, w, n in zip(centre, widths, shape, strict=True))
     if mask is None:  # only what is in the window has been asked for
@@ -205,7 +205,7 @@ def read_calibration(
     return read_block(kspace, block, readout_domain)
 
 
-def _located(
+def located(
     kspace: Any, mask: Any, readout_domain: Literal["kspace", "image"], centre: Sequence[int] | None
 ) -> tuple[tuple[int, int, int], Sequence[int], np.ndarray]:
     """Matrix size, index of the centre, and mask, ``(y, z)`` if x is in the image domain; all sampled without one."""
@@ -217,15 +217,9 @@ def _located(
     return shape, centre, pattern
 
 
-def around(centre: int, width: int, n: int) -> range:
-    """Indices of a window of an axis of n samples, modulo n: not wider than that, the centre in its middle."""
-    width = min(width, n)
-    return range(centre - width // 2, centre - width // 2 + width)
-
-
 def block_index(block: Sequence[range], shape: Sequence[int]) -> tuple[Any, ...]:
     """Index of a NumPy array of that shape which takes a block of indices modulo the shape."""
-    return np.ix_(*(np.arange(r.start, r.stop) % n for r, n in zip(block, shape, strict=True)))
+    return np.ix_(*(wrapped(r, n) for r, n in zip(block, shape, strict=True)))
 
 
 def read_block(kspace: Any, block: Sequence[range], readout_domain: str = "kspace") -> Any:
@@ -253,7 +247,7 @@ def read_block(kspace: Any, block: Sequence[range], readout_domain: str = "kspac
     samples = xp.asarray(parts[()], dtype=np.complex64)
     if hybrid:
         n = shape[0]
-        turns = np.outer(np.arange(block[0].start, block[0].stop) - n // 2, np.arange(n) - n // 2) / n
+        turns = np.outer(np.arange(block[0].start, block[0].stop) - n // 2, from_centre(n)) / n
         transform = xp.asarray(np.exp(-2j * np.pi * turns) / np.sqrt(n), dtype=np.complex64)
         samples = xp.moveaxis(xp.tensordot(transform, samples, axes=(1, 1)), 0, 1)
     return xp.ascontiguousarray(samples)

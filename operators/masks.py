@@ -19,6 +19,7 @@ import numpy as np
 
 from mrrecon.errors import MaskError
 from mrrecon.operators.backend import to_numpy
+from mrrecon.operators.centre import around, from_centre
 
 __all__ = [
     "CALIBRATION",
@@ -301,7 +302,7 @@ class _Plan:
     def outside_block(self) -> tuple[np.ndarray, np.ndarray]:
         """Distances from the block along each axis, grid steps."""
         y, z = (
-            np.maximum(np.abs(np.arange(n) - n // 2) - c // 2, 0).astype(np.float64)
+            np.maximum(np.abs(from_centre(n)) - c // 2, 0).astype(np.float64)
             for n, c in zip(self.shape, self.edges, strict=True)
         )
         return y, z
@@ -324,8 +325,7 @@ def _plan(shape: tuple[int, int], accel: float, calibration: Calibration | None,
         raise MaskError(f"accel must be a number of at least 1 (1 samples everything), got {accel}.")
     edges = _block_edges(calibration_side((ny, nz), accel) if calibration is None else calibration, ny, nz)
     block = np.zeros((ny, nz), bool)
-    start_y, start_z = (n // 2 - c // 2 for n, c in zip((ny, nz), edges, strict=True))
-    block[start_y : start_y + edges[0], start_z : start_z + edges[1]] = True
+    block[np.ix_(*(around(n // 2, c, n) for n, c in zip((ny, nz), edges, strict=True)))] = True
     block[ny // 2, nz // 2] = True
     allowed = block | _ellipse(ny, nz) if elliptical else np.ones_like(block)
 
@@ -371,15 +371,15 @@ def _block_edges(calibration: Calibration, ny: int, nz: int) -> tuple[int, int]:
 
 def _ellipse(ny: int, nz: int) -> np.ndarray:
     """Positions inside the ellipse inscribed in the matrix, bool ``(y, z)``."""
-    y = (np.arange(ny) - ny // 2) / (ny / 2)
-    z = (np.arange(nz) - nz // 2) / (nz / 2)
+    y = from_centre(ny) / (ny / 2)
+    z = from_centre(nz) / (nz / 2)
     return y[:, None] ** 2 + z[None, :] ** 2 <= 1
 
 
 def _normal_weights(n: int, sigma: float) -> np.ndarray:
     """exp(-(i - n // 2)**2 / (2 sigma**2)) from sums and products alone: the same bits on every machine."""
     halvings = 20
-    x = np.minimum((np.arange(n) - n // 2) ** 2 / (2.0 * sigma * sigma), 60.0) / 2.0**halvings
+    x = np.minimum(from_centre(n) ** 2 / (2.0 * sigma * sigma), 60.0) / 2.0**halvings
     value = 1.0 - x * (1.0 - x / 2.0 * (1.0 - x / 3.0))
     for _ in range(halvings):
         value = value * value

@@ -25,11 +25,11 @@ from mrrecon.errors import DataError, MaskError, MissingDependencyError
 from mrrecon.operators import (
     FFT,
     FiniteDifference,
+    Interpolation,
     Sense,
     Wavelet,
     backend,
     check_adjoint,
-    proximal,
     total_variation,
     vectors,
 )
@@ -198,10 +198,31 @@ def test_sense(cupy, sigpy_with_cupy, rng, sets, mask_axes):
 
 def test_sparsifying_linops(cupy, sigpy_with_cupy, rng):
     image = draw(rng, *SHAPE)
-    for linop in (FFT(SHAPE), Wavelet(SHAPE), FiniteDifference(SHAPE)):
+    for linop in (FFT(SHAPE), Wavelet(SHAPE), FiniteDifference(SHAPE), Interpolation(SHAPE, (8, 20, 16))):
         same(linop(cupy.asarray(image)), linop(image))
         same(linop.H(linop(cupy.asarray(image))), linop.H(linop(image)))
         assert check_adjoint(linop, like=cupy.empty(0)) < 1e-4
+
+
+def test_composed(cupy, rng):
+    maps, mask = draw(rng, 1, 3, *SHAPE), rng.random(SHAPE[1:]) < 0.5
+    grid = operators.Resampling((14, 20, 12), SHAPE)
+    here, there = (
+        operators.ComposedEncoding(CartesianEncoding(m, mask, "kspace"), grid) for m in (maps, cupy.asarray(maps))
+    )
+    image = draw(rng, *here.ishape)
+    out = cupy.empty(image.shape, np.complex64)
+    result, energy = there.normal_energy(cupy.asarray(image), out=out, ridge=0.2)
+    assert result is out
+    same(out, here.normal_energy(image, ridge=0.2)[0])
+    assert energy == pytest.approx(here.normal_energy(image, ridge=0.2)[1], rel=1e-5)
+    assert there.trace() == pytest.approx(here.trace(), rel=1e-5)
+    assert (there.support().get() == here.support()).all()
+
+
+def test_kspace_crop(cupy, rng):
+    image = draw(rng, 2, *SHAPE)
+    same(operators.kspace_crop(cupy.asarray(image), (8, 20, 16)), operators.kspace_crop(image, (8, 20, 16)))
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
@@ -242,9 +263,9 @@ def test_proximal(cupy, rng):
     here = [draw(rng, 4, 5, 6) for _ in range(3)]
     there = [cupy.asarray(a) for a in here]
     for arrays in (here, there):
-        proximal.gradient_step(*arrays, 0.3)
-    assert proximal.extrapolate(*there, 0.9) == pytest.approx(proximal.extrapolate(*here, 0.9), rel=1e-5)
-    assert proximal.average(*there[:2], 0.2) == pytest.approx(proximal.average(*here[:2], 0.2), rel=1e-5)
+        vectors.gradient_step(*arrays, 0.3)
+    assert vectors.extrapolate(*there, 0.9) == pytest.approx(vectors.extrapolate(*here, 0.9), rel=1e-5)
+    assert vectors.average(*there[:2], 0.2) == pytest.approx(vectors.average(*here[:2], 0.2), rel=1e-5)
     for a, b in zip(there, here, strict=True):
         same(a, b)
 

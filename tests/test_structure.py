@@ -48,8 +48,6 @@ KNOWN_ARROWS = {("denoising.slices", "training.volumes")}
 KNOWN_LONG = {
     "acquisition",
     "io.ismrmrd_lines",
-    "operators.encoding",
-    "operators.espirit_maps",
     "solvers.parts.iterative",
 }
 KNOWN_MEDIAN = 144

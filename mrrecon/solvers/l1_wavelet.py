@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mrrecon.operators.backend import get_array_module
-from mrrecon.operators.proximal import average, extrapolate, gradient_step
+from mrrecon.operators.vectors import average, extrapolate, gradient_step
 from mrrecon.operators.wavelet import WaveletTransform
 from mrrecon.solvers.parts.iterative import Iteration, IterativeSolver, Start
 from mrrecon.solvers.parts.problem import Problem

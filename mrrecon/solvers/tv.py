@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mrrecon.operators.backend import get_array_module
-from mrrecon.operators.proximal import extrapolate, gradient_step
 from mrrecon.operators.total_variation import GRADIENT_NORM_SQUARED, dual_step, gradient_adjoint
+from mrrecon.operators.vectors import extrapolate, gradient_step
 from mrrecon.solvers.parts.iterative import Iteration, IterativeSolver, Start
 from mrrecon.solvers.parts.problem import Problem
 

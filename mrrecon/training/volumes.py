@@ -72,7 +72,7 @@ class TrainingVolume:
     ) -> TrainingVolume:
         """Scale an image ``(x, y, z)``, real or complex, as the solvers scale a scan.
 
-        The image is divided by the level that :func:`mrrecon.operators.signal_scale.signal_scale` finds in its fully
+        The image is divided by the level that :func:`mrrecon.operators.signal_scale` finds in its fully
         sampled k-space, seen as the scan of one coil: what a prior is trained on and what it meets at
         reconstruction have one scale.
 
@@ -82,7 +82,7 @@ class TrainingVolume:
             If it is not a volume, or has NaN or Inf, or no signal, or the voxel size is not usable.
         """
         from mrrecon.operators.fourier import fft
-        from mrrecon.operators.signal_scale import signal_scale
+        from mrrecon.operators.signal_level import signal_scale
 
         image = np.asarray(image)
         if image.ndim != 3 or min(image.shape) < 2:

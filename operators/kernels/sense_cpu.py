@@ -2,8 +2,7 @@
 :mod:`mrrecon.operators.kernels.reference`.
 
 One pass over the slab each, no temporaries, the GIL released. All arrays are C-contiguous (no strided views),
-so that each kernel is compiled once. The flat vector kernels at the end serve
-:mod:`mrrecon.operators.vectors`.
+so that each kernel is compiled once.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-__all__ = ["combine", "curvature", "direction", "expand", "load", "real_dot", "store", "update", "weigh"]
+__all__ = ["combine", "expand", "load", "store", "weigh"]
 
 # Reordering sums is allowed (vector units); NaN and Inf keep their meaning.
 _jit = numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"}, error_model="numpy")
@@ -132,43 +131,3 @@ def load(kspace: np.ndarray, mask: np.ndarray, buffer: np.ndarray, c: int, x: in
                 row, keep, data = buffer[i, j, y, :nz], plane[yy], kspace[c + i, x + j, yy]
                 _load_row(row[:cut], data[nz - cut :], keep[nz - cut :], factor)
                 _load_row(row[cut:], data[: nz - cut], keep[: nz - cut], factor)
-
-
-@_jit
-def real_dot(a: np.ndarray, b: np.ndarray) -> np.float32:
-    """Real part of <a, b> over two flat arrays."""
-    total = np.float32(0)
-    for i in range(a.size):
-        total += a[i].real * b[i].real + a[i].imag * b[i].imag
-    return total
-
-
-@_jit
-def curvature(p: np.ndarray, q: np.ndarray, ridge: float) -> np.float32:
-    """``q += ridge p`` over flat arrays; returns the real part of <p, q>."""
-    factor, total = np.float32(ridge), np.float32(0)
-    for i in range(p.size):
-        new = q[i] + factor * p[i]
-        q[i] = new
-        total += p[i].real * new.real + p[i].imag * new.imag
-    return total
-
-
-@_jit
-def update(x: np.ndarray, r: np.ndarray, p: np.ndarray, q: np.ndarray, alpha: float) -> np.float32:
-    """``x += alpha p; r -= alpha q`` over flat arrays; returns the new ``|r|^2``."""
-    step, total = np.float32(alpha), np.float32(0)
-    for i in range(x.size):
-        x[i] += step * p[i]
-        new = r[i] - step * q[i]
-        r[i] = new
-        total += new.real * new.real + new.imag * new.imag
-    return total
-
-
-@_jit
-def direction(p: np.ndarray, r: np.ndarray, beta: float) -> None:
-    """``p = r + beta p`` over flat arrays."""
-    factor = np.float32(beta)
-    for i in range(p.size):
-        p[i] = r[i] + factor * p[i]

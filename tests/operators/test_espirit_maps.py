@@ -6,6 +6,7 @@ import pytest
 from mrrecon import operators
 from mrrecon.errors import CalibrationError, DataError, ShapeError
 from mrrecon.operators import espirit_maps
+from mrrecon.operators.patches import patch_gram, signal_space
 
 SHAPE = (32, 40, 36)
 
@@ -139,7 +140,7 @@ class TestReference:
         windows = np.lib.stride_tricks.sliding_window_view(block, kernel, axis=(1, 2, 3))
         patches = windows.transpose(0, 4, 5, 6, 1, 2, 3).reshape(3 * 24, -1)
         expected = patches @ patches.conj().T
-        found = espirit_maps.patch_gram(block, kernel)
+        found = patch_gram(block, kernel)
         assert np.allclose(found, expected, rtol=1e-4, atol=1e-3)
         assert np.array_equal(np.triu(found, 1), np.tril(found, -1).conj().T)
 
@@ -150,7 +151,7 @@ class TestReference:
         values = np.exp(-decay * np.arange(800))
         values[values < 1e-5] = 1e-5
         gram = ((q * values) @ q.conj().T).astype(np.complex64)
-        found = espirit_maps.signal_space(gram, 0.001)
+        found = signal_space(gram, 0.001)
         expected = q[:, values > 0.001]
         assert abs(found.shape[1] - expected.shape[1]) <= 1
         assert np.linalg.svd(found.conj().T @ expected, compute_uv=False)[: expected.shape[1] - 2].min() > 0.999
@@ -159,7 +160,7 @@ class TestReference:
     def test_eigenvectors(self, scan, sets, soft):
         block = scan[0][:, 6:26, 10:30, 8:28]
         block = block / np.abs(block).max()
-        kernels = espirit_maps.signal_space(espirit_maps.patch_gram(block, (5, 5, 5)), 0.001)
+        kernels = signal_space(patch_gram(block, (5, 5, 5)), 0.001)
         operator = espirit_maps.operator_coefficients(kernels, 6, (5, 5, 5))
         reference = espirit_maps._phase_reference(block, "principal")
         arguments = (operator, reference, (20, 21, 22), sets, 0.6, soft, True)

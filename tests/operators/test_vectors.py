@@ -10,6 +10,9 @@ import pytest
 from mrrecon.errors import ShapeError
 from mrrecon.operators import vectors
 from mrrecon.operators.parallel import ScratchPool, run_slabs
+from mrrecon.operators.vectors import average, extrapolate, gradient_step
+
+SHAPES = [(3, 4, 5), (41, 37, 29)]  # less and more than one chunk
 
 
 def draw(rng, *shape, dtype=np.complex64):
@@ -108,3 +111,52 @@ def test_updates_on_gpu(rng):
     vectors.cg_direction(here[2], here[1], 0.7)
     for a, b in zip(there, here, strict=True):
         np.testing.assert_allclose(a.get(), b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_gradient_step(rng, shape):
+    point, normal, target = [draw(rng, *shape) for _ in range(3)]
+    expected = point - 0.7 * (normal - target)
+    gradient_step(point, normal, target, 0.7)
+    np.testing.assert_allclose(point, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_extrapolate(rng, shape):
+    point, new, old = [draw(rng, *shape) for _ in range(3)]
+    moved, size = extrapolate(point, new, old, 0.9)
+    np.testing.assert_allclose(point, new + 0.9 * (new - old), atol=1e-5)
+    np.testing.assert_allclose([moved, size], [np.linalg.norm(new - old), np.linalg.norm(new)], rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_average_is_the_mean_of_what_it_was_given(rng, shape):
+    given = [draw(rng, *shape) for _ in range(3)]
+    mean = np.zeros(shape, np.complex64)
+    for n, new in enumerate(given, start=1):
+        before = mean.copy()
+        moved, size = average(mean, new, 1 / n)
+        np.testing.assert_allclose(moved, np.linalg.norm(mean - before), rtol=1e-4)
+        np.testing.assert_allclose(size, np.linalg.norm(mean), rtol=1e-4)
+    np.testing.assert_allclose(mean, np.mean(given, axis=0), atol=1e-5)
+
+
+def test_shapes_of_proximal_steps_are_checked():
+    a, b = np.zeros((2, 3), np.complex64), np.zeros((3, 2), np.complex64)
+    for call in (lambda: gradient_step(a, b, a, 1.0), lambda: extrapolate(a, a, b, 1.0), lambda: average(a, b, 1.0)):
+        with pytest.raises(ShapeError, match="one shape"):
+            call()
+
+
+@pytest.mark.gpu
+def test_proximal_steps_on_gpu(rng):
+    import cupy
+
+    host = [draw(rng, *SHAPES[1]) for _ in range(3)]
+    device = [cupy.asarray(a) for a in host]
+    for on in (host, device):
+        gradient_step(*on, 0.7)
+    np.testing.assert_allclose(device[0].get(), host[0], atol=1e-5)
+    np.testing.assert_allclose(extrapolate(*device, 0.9), extrapolate(*host, 0.9), rtol=1e-4)
+    np.testing.assert_allclose(average(*device[:2], 0.3), average(*host[:2], 0.3), rtol=1e-4)
+    np.testing.assert_allclose(device[0].get(), host[0], atol=1e-5)

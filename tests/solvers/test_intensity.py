@@ -10,7 +10,7 @@ from solver_scans import centred_fft, coil_maps, make_scan
 
 from mrrecon.acquisition import Acquisition
 from mrrecon.operators import make_mask
-from mrrecon.operators.signal_scale import signal_scale
+from mrrecon.operators.signal_level import signal_scale
 from mrrecon.solvers import CGSense, L1Wavelet, TotalVariation, Variational, ZeroFilled
 from mrrecon.solvers.parts.intensity import restored
 from mrrecon.solvers.parts.problem import pose

@@ -15,7 +15,7 @@ from solver_scans import centred_fft, make_scan, nrmse
 from mrrecon import solvers
 from mrrecon.acquisition import Acquisition
 from mrrecon.errors import DataError, ShapeError
-from mrrecon.operators.signal_scale import signal_scale
+from mrrecon.operators.signal_level import signal_scale
 from mrrecon.solvers.parts.iterative import Iteration, iterate
 
 CLASSICAL = ("cg-sense", "l1-wavelet", "tv")

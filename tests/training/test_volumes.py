@@ -8,7 +8,7 @@ import pytest
 
 import mrrecon as mr
 from mrrecon.errors import DataError, FileFormatError, ShapeError
-from mrrecon.operators.signal_scale import signal_scale
+from mrrecon.operators.signal_level import signal_scale
 from mrrecon.training import TrainingVolume, find_volumes, read_volumes
 from mrrecon.training.volumes import allowed_planes
 

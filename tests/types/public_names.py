@@ -10,7 +10,7 @@ from mrrecon import denoising, errors, io, operators, priors, report, solvers, s
 from mrrecon.acquisition import Acquisition
 from mrrecon.denoising.slices import VoxelSlices
 from mrrecon.operators.encoding import CartesianEncoding
-from mrrecon.operators.sense import Sense
+from mrrecon.operators.linops import Sense
 from mrrecon.priors.base import SlicePrior
 from mrrecon.priors.diffusion import DiffusionPrior
 from mrrecon.reconstruction import Reconstruction

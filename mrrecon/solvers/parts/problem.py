@@ -13,7 +13,7 @@ import numpy as np
 
 from mrrecon.errors import DataError, MRReconError, ShapeError
 from mrrecon.operators.backend import get_array_module, to_device, to_numpy
-from mrrecon.operators.signal_scale import signal_scale
+from mrrecon.operators.signal_level import signal_scale
 from mrrecon.operators.vectors import real_dot
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ import numpy as np
 from mrrecon.errors import DataError
 from mrrecon.operators.backend import get_array_module, to_numpy
 from mrrecon.operators.calibration_data import central_samples
+from mrrecon.operators.centre import hann_windowed
 from mrrecon.operators.fourier import ifft
 
 __all__ = ["SignalScale", "signal_scale"]
@@ -74,10 +75,7 @@ def signal_scale(
     squares weighted by the squares.
     """
     shape = tuple(int(n) for n in kspace.shape[1:])
-    block = to_numpy(central_samples(kspace, mask, BLOCK, readout_domain, centre=centre))
-    for axis, n in enumerate(block.shape[1:], start=1):
-        window = np.hanning(n + 2)[1:-1] if n > 2 else np.ones(n)
-        block = block * window.reshape([-1 if i == axis else 1 for i in range(4)]).astype(np.float32)
+    block = hann_windowed(to_numpy(central_samples(kspace, mask, BLOCK, readout_domain, centre=centre)))
     image = np.sqrt((np.abs(ifft(block, axes=(1, 2, 3))) ** 2).sum(axis=0, dtype=np.float64))
     brightest = float(image.max())
     if not brightest > 0:
