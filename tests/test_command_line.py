@@ -138,14 +138,12 @@ def test_every_iterative_method_keeps_to_the_time_budget(method, monkeypatch):
 def test_what_is_spent_before_the_first_iteration_is_of_the_budget(monkeypatch):
     """Loading takes 0.6 s of a clock that only loading and denoising move: of a budget of a second, 0.4 s are left."""
     from mrrecon.priors import WaveletPrior
-    from mrrecon.solvers import variational
-    from mrrecon.solvers.parts import iterative
+    from mrrecon.solvers.parts.plane_priors import PlanePriors
+    from mrrecon.solvers.parts.problem import Problem
 
     now = [0.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    pose, denoised = iterative.pose, variational.denoised
-
     def slow(seconds, call):
         def slowed(*given):
             now[0] += seconds
@@ -153,8 +151,8 @@ def test_what_is_spent_before_the_first_iteration_is_of_the_budget(monkeypatch):
 
         return slowed
 
-    monkeypatch.setattr(iterative, "pose", slow(0.6, pose))
-    monkeypatch.setattr(variational, "denoised", slow(0.1, denoised))
+    monkeypatch.setattr(Problem, "of", slow(0.6, Problem.of))
+    monkeypatch.setattr(PlanePriors, "denoise", slow(0.1, PlanePriors.denoise))
     result = solvers.Variational(prior=WaveletPrior(), max_iter=60, time_budget=1.0)(make_scan())
     assert 3 <= len(result.history) <= 5 and now[0] == pytest.approx(1.0, abs=0.11)
     assert result.stopped == "max_iter"

@@ -346,11 +346,11 @@ def _shifted(layout: AxisLayout, roll: tuple[bool, bool, bool], lines: Lines, in
     image = np.fft.fftshift(np.fft.ifftn(np.fft.ifftshift(block, axes=axes), axes=axes), axes=axes)
     power = energy_of(image).sum(axis=0)
     profiles = [power.sum(axis=tuple(a for a in range(3) if a != axis)) for axis in range(3)]
-    told = [letter in inside and profile.size >= 2 * SHORT for letter, profile in zip("xyz", profiles, strict=True)]
+    sure = [letter in inside and profile.size >= 2 * SHORT for letter, profile in zip("xyz", profiles, strict=True)]
     contrasts = [WRAPPED if rolled else WRAPPED_CENTRED for rolled in roll]
-    found = [t and is_wrapped(p, c) for t, p, c in zip(told, profiles, contrasts, strict=True)]
+    found = [t and is_wrapped(p, c) for t, p, c in zip(sure, profiles, contrasts, strict=True)]
     if any(found):  # whoever left out one shift left out all
-        found = [t and is_wrapped(p, WRAPPED_TOO) for t, p in zip(told, profiles, strict=True)]
+        found = [t and is_wrapped(p, WRAPPED_TOO) for t, p in zip(sure, profiles, strict=True)]
     return (found[0], found[1], found[2])
 
 

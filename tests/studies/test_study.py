@@ -64,7 +64,7 @@ def test_grid_is_the_product_of_files_accelerations_seeds_and_methods_with_their
 
 
 def test_seed_of_a_run_is_that_of_its_solver_too(tmp_path):
-    study = make_study(tmp_path, seeds=[3, 7], solvers=["variational"], priors="tikhonov")
+    study = make_study(tmp_path, seeds=[3, 7], solvers=["red-diff"], priors="tikhonov")
     assert [run.solver.seed for run in expand(study)] == [3, 7]
 
 

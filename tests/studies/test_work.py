@@ -80,7 +80,7 @@ def test_row_tells_result_settings_seed_versions_achieved_acceleration_policy_an
     assert row["acceleration"] == 3 and row["achieved"] == pytest.approx(3, rel=0.02)
     assert row["evaluations"] == SHAPE[0] + SHAPE[1]  # one plane each iteration
     assert row["seconds"] > 0 and row["iterations"] == len(row["history"]) == 2
-    assert row["used"]["seed"] == 5 and row["used"]["max_iter"] == 2 and row["used"]["lam"] > 0
+    assert row["used"]["max_iter"] == 2 and row["used"]["lam"] > 0
     assert row["given"]["simulation"]["coils"] == row["coils"] == 4 and row["given"]["sampling"]["calibration"] == 8
     assert row["metrics"]["policy"]["region"] == "object" and 15 < row["metrics"]["psnr"] < 60
     assert {"mrrecon", "numpy", "python"} <= set(row["versions"]) and row["device"] == "cpu"
