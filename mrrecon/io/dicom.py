@@ -121,7 +121,7 @@ def _as_slices(thing: Result) -> tuple[np.ndarray, np.ndarray]:
     thickest = int(np.argmax(grid.voxel_size))
     others = [v for i, v in enumerate(grid.voxel_size) if i != thickest]
     across = int(io_orientation(grid.affine)[thickest, 0]) if grid.voxel_size[thickest] > 1.5 * max(others) else 2
-    turned, lying = grid.turned(thing.part("magnitude"), ("PIL", "LIP", "LPS")[across])
+    turned, lying = grid.turned(np.abs(thing.volume), ("PIL", "LIP", "LPS")[across])
     return turned, lying.affine
 
 
