@@ -117,7 +117,6 @@ def bare_acquisition(source: MemmapArray, expected: str, format_name: str, optio
     return Acquisition(
         kspace=kspace,
         mask=pattern,
-        voxel_size=options.voxel_size or (1.0, 1.0, 1.0),
         domains=(first, "kspace", "kspace"),
         readout=readout,
         provenance=(Step("read", settings),),
