@@ -10,6 +10,7 @@ import numpy as np
 
 from mrrecon import acquisition_checks as checks
 from mrrecon import operators
+from mrrecon.acquisition_checks import Domain
 from mrrecon.errors import DataError, MaskError
 from mrrecon.grid import Grid
 from mrrecon.lazy import ChosenCoils, is_lazy
@@ -20,7 +21,6 @@ from mrrecon.recentring import roll_kspace, roll_to_middle, shift_phase, trusted
 
 __all__ = ["Acquisition", "Domain", "Step"]
 
-Domain = Literal["kspace", "image"]
 Axis = Literal["x", "y", "z"]
 AXES = ("x", "y", "z")
 

@@ -12,6 +12,7 @@ from mrrecon.lazy import is_lazy
 from mrrecon.operators.backend import as_array, get_array_module, is_torch, to_numpy
 
 __all__ = [
+    "Domain",
     "checked_domains",
     "checked_image",
     "checked_kspace",
@@ -23,6 +24,7 @@ __all__ = [
     "read_only",
 ]
 
+Domain = Literal["kspace", "image"]
 LEAST_SAMPLED = 2 / 3  # of k-space, without gaps: an ellipse with partial Fourier, not a reduced resolution
 
 
@@ -108,7 +110,7 @@ def _require_signal(part: Any, coil: int) -> None:
         )
 
 
-def checked_domains(domains: Any, readout: str) -> tuple[Literal["kspace", "image"], ...]:
+def checked_domains(domains: Any, readout: str) -> tuple[Domain, ...]:
     """Domains of the axes (x, y, z), of a scan read out along `readout`.
 
     Raises

@@ -8,14 +8,16 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from mrrecon import operators
+from mrrecon.acquisition_checks import Domain
 from mrrecon.errors import CalibrationError, MaskError
 from mrrecon.operators.backend import to_numpy
 
+Index = tuple[int, int, int]
 UNEXPLAINED = 0.05  # of the signal, by the maps: right ones leave 0.1 to 1.1 % at SNR 5 and more, wrong ones over 80 %
 ABSURD = 10.0  # times the level of the outermost samples: noise that is in none of them
 UNCOVERED = 0.01  # of the voxels with signal: less is the rim of the object at low resolution
@@ -69,17 +71,17 @@ def fit_mask(mask: Any, shape: tuple[int, int, int], readout: str = "x") -> np.n
 def noise_to_whiten(
     kspace: Any,
     mask: np.ndarray,
-    readout_domain: Literal["kspace", "image"],
-    centre: Callable[[], tuple[int, int, int]],
+    domain: Domain,
+    centre: Callable[[], Index],
     *,
-    given: Any = None,
-    scanned: np.ndarray | None = None,
+    given: Any,
+    scanned: np.ndarray | None,
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Noise covariance that k-space can be whitened by, ``(coils, coils)``, and how it was found, for the record.
 
     Parameters
     ----------
-    kspace, mask, readout_domain
+    kspace, mask, domain
         The scan's own, as in :func:`mrrecon.operators.estimate_noise`.
     centre
         Finds the centre of k-space, where it is needed.
@@ -97,7 +99,7 @@ def noise_to_whiten(
     covariance = scanned if given is None else given
     if given is None and scanned is not None:
         level = float(np.sqrt(np.diag(scanned).real.mean()))
-        most = operators.outermost_level(kspace, mask, readout_domain)
+        most = operators.outermost_level(kspace, mask, domain)
         if most is not None and level > ABSURD * most:
             warnings.warn(
                 f"the noise scan says {level:.3g}, but even the outermost samples, signal and noise, are "
@@ -106,7 +108,7 @@ def noise_to_whiten(
             )
             covariance = None
     if covariance is None:
-        estimate = operators.estimate_noise(kspace, mask, readout_domain, centre=centre())
+        estimate = operators.estimate_noise(kspace, mask, domain, centre=centre())
         covariance, how = estimate.covariance, estimate.settings()
         if estimate.note:
             warnings.warn(estimate.note, stacklevel=3)
@@ -117,33 +119,23 @@ def noise_to_whiten(
 
 
 def calibrated_maps(
-    kspace: Any,
-    mask: np.ndarray,
-    readout_domain: Literal["kspace", "image"],
-    centre: tuple[int, int, int],
-    **settings: Any,
+    kspace: Any, mask: np.ndarray, domain: Domain, centre: Index, **settings: Any
 ) -> tuple[Any, dict[str, Any]]:
     """Coil maps by ESPIRiT, see :func:`mrrecon.operators.espirit`, and all settings that made them, for the record."""
-    maps = operators.espirit(kspace, mask=mask, readout_domain=readout_domain, centre=centre, **settings)
+    maps = operators.espirit(kspace, mask=mask, readout_domain=domain, centre=centre, **settings)
     known = inspect.signature(operators.espirit).parameters
     recorded = ("calibration", "kernel", "threshold", "crop", "soft_crop", "sets")
     return maps, {"method": "ESPIRiT", **{name: known[name].default for name in recorded}, **settings}
 
 
-def measured_coverage(
-    maps: Any,
-    kspace: Any,
-    mask: np.ndarray,
-    readout_domain: Literal["kspace", "image"],
-    centre: tuple[int, int, int],
-) -> dict[str, float]:
+def measured_coverage(maps: Any, kspace: Any, mask: np.ndarray, domain: Domain, centre: Index) -> dict[str, float]:
     """Shares of the signal that coil maps leave unexplained and uncovered; a warning says so where it is too much.
 
     Nothing is known of a scan without calibration data, for which maps from elsewhere may be all there is. Parameters
     as in :func:`mrrecon.operators.map_coverage`.
     """
     try:
-        found = operators.map_coverage(maps, kspace, mask, readout_domain, centre=centre)
+        found = operators.map_coverage(maps, kspace, mask, domain, centre=centre)
     except CalibrationError:
         return {}
     if found.unexplained > UNEXPLAINED:

@@ -17,8 +17,9 @@ import numpy as np
 
 from mrrecon.errors import DataError, FileFormatError
 from mrrecon.io.centring import is_wrapped
-from mrrecon.io.file_arrays import along, in_order
+from mrrecon.io.file_arrays import FileArray, along, in_order
 from mrrecon.io.lines import SHORT, AxisKind, Lines, energy_of
+from mrrecon.lazy import LazyPlanes, RolledKspace
 from mrrecon.operators.calibration_data import calibration_region
 
 __all__ = ["AxisLayout", "find_layout"]
@@ -58,6 +59,11 @@ class AxisLayout:
     def order(self) -> tuple[int | None, ...]:
         """For each of (coils, x, y, z) the stored axis, ``None`` for one that is missing."""
         return tuple(self.axes.index(letter) if letter in self.axes else None for letter in "cxyz")
+
+    def centred(self, stored: FileArray) -> LazyPlanes:
+        """The array ``(coils, x, y, z)`` with zero frequency of every axis at n // 2."""
+        x, y, z = (n // 2 if roll else 0 for n, roll in zip(stored.shape[1:], self.roll, strict=True))
+        return RolledKspace(stored, (x, y, z), hybrid=False) if any(self.roll) else stored
 
     def shape(self, stored: Sequence[int]) -> tuple[int, int, int, int]:
         """Sizes (coils, x, y, z) of an array stored with the sizes `stored`."""

@@ -103,7 +103,7 @@ def bare_acquisition(source: MemmapArray, expected: str, format_name: str, optio
     if mask is not None:
         pattern = read_fitting_mask(mask, pattern, shape[1:], readout)
     arranged = mask is not None or any(layout.roll) or any(layout.chop)
-    kspace = ArrangedArray(path, shape, raw, layout.roll, layout.chop, pattern) if arranged else raw
+    kspace = ArrangedArray(path, shape, layout.centred(raw), layout.chop, pattern) if arranged else raw
     first: Domain = "image" if layout.hybrid else "kspace"
     settings: dict[str, Any] = {
         "format": format_name,
@@ -117,7 +117,6 @@ def bare_acquisition(source: MemmapArray, expected: str, format_name: str, optio
     return Acquisition(
         kspace=kspace,
         mask=pattern,
-        voxel_size=options.voxel_size or (1.0, 1.0, 1.0),
         domains=(first, "kspace", "kspace"),
         readout=readout,
         provenance=(Step("read", settings),),

@@ -142,7 +142,6 @@ def read(path: Path, options: CalgaryOptions) -> Acquisition:
     return Acquisition(
         kspace=kspace,
         mask=change.mask(mask),
-        voxel_size=options.voxel_size or (1.0, 1.0, 1.0),
         domains=("image" if layout.hybrid else "kspace", "kspace", "kspace"),
         provenance=(Step("read", settings),),
     )

@@ -132,8 +132,7 @@ def read(path: Path, options: FastMRIOptions) -> Acquisition:
     kspace = ArrangedArray(
         path,
         shape,
-        H5Array(path, stored, axes=layout.order, finish=check),
-        layout.roll,
+        layout.centred(H5Array(path, stored, axes=layout.order, finish=check)),
         layout.chop,
         pattern,
         first,

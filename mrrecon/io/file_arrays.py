@@ -166,41 +166,30 @@ class MemmapArray(FileArray):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ArrangedArray(FileArray):
-    """Another array on disk, recentred and cut to the samples of a mask.
+    """Another array on disk, its image shifted by half the field of view, cut to the samples of a mask.
 
     Parameters
     ----------
     source
         The array.
-    roll
-        Which of (x, y, z) are in FFT order and are rolled by n // 2.
     chop
-        Which of (x, y, z) carry the factor (-1)^k, which is taken off after the roll.
+        Which of (x, y, z) carry the factor (-1)^k, which is taken off.
     mask
-        Samples to keep, ``(y, z)`` or ``(x, y, z)``, after both; ``None``: all.
+        Samples to keep, ``(y, z)`` or ``(x, y, z)``; ``None``: all.
     first
         Position along x of `source` that is the first here.
     finish
         As in :class:`H5Array`, applied last; may change the size along y, as `shape` says.
     """
 
-    source: FileArray
-    roll: tuple[bool, bool, bool] = (False, False, False)
+    source: LazyPlanes
     chop: tuple[bool, bool, bool] = (False, False, False)
     mask: np.ndarray | None = None
     first: int = 0
     finish: Planes | None = None
 
     def _planes(self, coils: slice, xs: slice) -> np.ndarray:
-        n = self.source.shape[1]
-        first = (xs.start + self.first - (n // 2 if self.roll[0] else 0)) % n
-        stop = first + xs.stop - xs.start
-        pieces = [(first, n), (0, stop - n)] if stop > n else [(first, stop)]
-        parts = [self.source[coils, start:end] for start, end in pieces]
-        planes = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
-        for axis in (2, 3):
-            if self.roll[axis - 1]:
-                planes = np.roll(planes, planes.shape[axis] // 2, axis)
+        planes = self.source[coils, xs.start + self.first : xs.stop + self.first]
         for axis in (1, 2, 3):
             if self.chop[axis - 1]:
                 planes = planes * along(alternating(self.source.shape[axis])[xs if axis == 1 else slice(None)], axis)

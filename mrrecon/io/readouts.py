@@ -175,7 +175,7 @@ def acquisition_of(
     if not header.fov_known and options.voxel_size is None:
         found.notes.append("the header does not state the field of view: voxels of 1 mm are assumed (voxel_size=)")
     record = {"format": format_name, **found.chosen}
-    scan = _assemble(source, header, heads, layout, stack, options.voxel_size, covariance, record)
+    scan = _assemble(source, header, heads, layout, stack, covariance, record)
     if reference is not None and options.reference_maps:
         scan, note = _with_maps(scan, source, reference)
         found.notes.append(note)
@@ -342,7 +342,6 @@ def _assemble(
     heads: np.ndarray,
     layout: ReadoutLayout,
     stack: Stack | None,
-    voxel_size: tuple[float, float, float] | None,
     covariance: np.ndarray | None,
     settings: dict,
 ) -> Acquisition:
@@ -364,8 +363,6 @@ def _assemble(
             centres[0] + (centres[-1] - centres[0]) * ((len(centres) // 2) / max(len(centres) - 1, 1)),
             (normal, read, phase),
         )
-    if voxel_size is not None:
-        voxel = (float(voxel_size[0]), float(voxel_size[1]), float(voxel_size[2]))
     domains: tuple[Domain, Domain, Domain] = ("image", "kspace", "kspace")
     if layout.keeps_readout:
         domains = ("kspace", "kspace", "kspace")
