@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from numbers import Real
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -230,25 +229,6 @@ class SlicePrior(ABC):
         if state:
             raise PriorInputError(f"A {cls.__name__} has no weights, got {', '.join(sorted(state)[:3])}.")
         return cls(**{name: value for name, value in config.items() if name != "kind"})
-
-    def save(self, folder: str | Path, card: str = "") -> Path:
-        """Write the prior as a folder of ``config.json``, ``model.safetensors`` and a model card, ``README.md``.
-
-        Parameters
-        ----------
-        folder
-            Made if it is not there; what it had of a prior is replaced.
-        card
-            Text of the model card, Markdown.
-
-        Raises
-        ------
-        PriorError
-            If this prior cannot be saved or the folder cannot be written.
-        """
-        from mrrecon.priors.storage import save_prior
-
-        return save_prior(self, folder, card)
 
     def __repr__(self) -> str:
         sizes = "any voxel size" if self.voxel_sizes is None else "{:g} to {:g} mm".format(*self.voxel_sizes)

@@ -75,7 +75,7 @@ def load(
     Parameters
     ----------
     name_or_folder
-        One of :func:`names`, or the path of a folder that :meth:`SlicePrior.save` wrote. A name comes before a
+        One of :func:`names`, or the path of a folder that :func:`save` wrote. A name comes before a
         folder of the same name; that one is ``"./name"``.
     device
         Where it computes: ``"auto"`` (a GPU if there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``.

@@ -19,7 +19,7 @@ from solver_scans import make_scan
 from tiny_study import write_study
 
 import mrrecon as mr
-from mrrecon import cli, io
+from mrrecon import cli, io, priors
 from mrrecon.cli import main
 from mrrecon.commands import files
 from mrrecon.errors import OutputError
@@ -29,8 +29,6 @@ from mrrecon.io import arrays, plain_files
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A folder, the present one, with a scan in two formats, maps, a mask, a reference and a prior."""
-    from mrrecon.priors import WaveletPrior
-
     monkeypatch.chdir(tmp_path)
     scan = make_scan()
     mr.write(scan, "scan.h5")
@@ -38,7 +36,7 @@ def folder(tmp_path, monkeypatch):
     io.write_maps(scan.maps, "maps.cfl")
     io.write_mask(scan.mask, "mask.npy")
     plain_files.write_cfl(scan.reference, "truth.cfl")
-    WaveletPrior().save(tmp_path / "prior")
+    priors.save(priors.WaveletPrior(), tmp_path / "prior")
     os.symlink("scan.h5", "link.h5")
     os.link("scan.h5", "hard.h5")
     os.symlink(tmp_path, "here")

@@ -139,11 +139,12 @@ def test_what_is_spent_before_the_first_iteration_is_of_the_budget(monkeypatch):
     """Loading takes 0.6 s of a clock that only loading and denoising move: of a budget of a second, 0.4 s are left."""
     from mrrecon.priors import WaveletPrior
     from mrrecon.solvers import variational
+    from mrrecon.solvers.parts import iterative
 
     now = [0.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    pose, denoised = mr.solvers.iterative.pose, variational.denoised
+    pose, denoised = iterative.pose, variational.denoised
 
     def slow(seconds, call):
         def slowed(*given):
@@ -152,7 +153,7 @@ def test_what_is_spent_before_the_first_iteration_is_of_the_budget(monkeypatch):
 
         return slowed
 
-    monkeypatch.setattr(mr.solvers.iterative, "pose", slow(0.6, pose))
+    monkeypatch.setattr(iterative, "pose", slow(0.6, pose))
     monkeypatch.setattr(variational, "denoised", slow(0.1, denoised))
     result = solvers.Variational(prior=WaveletPrior(), max_iter=60, time_budget=1.0)(make_scan())
     assert 3 <= len(result.history) <= 5 and now[0] == pytest.approx(1.0, abs=0.11)

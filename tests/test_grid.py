@@ -74,6 +74,18 @@ def test_other_voxel_edges_for_the_same_matrix():
     np.testing.assert_allclose(grid.positions((45, 30, 22)), turned().positions((45, 30, 22)))
 
 
+@pytest.mark.parametrize("towards", ["RAS", "LPS", "PIL"])
+def test_turning_moves_no_voxel(towards, rng):
+    volume = rng.random((5, 6, 7))
+    values, grid = turned(volume.shape).turned(volume, towards)
+    assert values.shape == grid.shape
+    for index in ((0, 0, 0), (4, 2, 1)):
+        (there,) = np.argwhere(values == volume[index])
+        np.testing.assert_allclose(grid.positions(there), turned(volume.shape).positions(index))
+    edges = {"R": 2.0, "L": 2.0, "A": 1.0, "P": 1.0, "S": 1.5, "I": 1.5}  # mm along the axes of the patient
+    assert grid.voxel_size == tuple(edges[letter] for letter in towards)
+
+
 @pytest.mark.parametrize(
     ("shape", "voxel", "planes"),
     [

@@ -7,35 +7,6 @@
 >>> print(denoising.markdown(rows))                                              # doctest: +SKIP
 """
 
-import importlib
-from typing import Any
+import lazy_loader
 
-_HOME = {  # public name -> module that defines it
-    "VoxelSlices": "slices",
-    "validation_slices": "slices",
-    "POLICY": "comparison",
-    "Denoiser": "comparison",
-    "compare": "comparison",
-    "noise_levels": "comparison",
-    "of_prior": "comparison",
-    "reference_levels": "comparison",
-    "baselines": "untrained",
-    "markdown": "tables",
-    "means": "tables",
-    "write_tables": "tables",
-    "draw_curves": "pictures",
-    "draw_denoised": "pictures",
-    "draw_samples": "pictures",
-}
-
-__all__ = list(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(f"mrrecon.denoising.{_HOME[name]}"), name)
-    raise AttributeError(f"module 'mrrecon.denoising' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

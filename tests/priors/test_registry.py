@@ -24,7 +24,7 @@ def own_names(monkeypatch):
 
 @pytest.fixture
 def small(tmp_path):
-    return DiffusionPrior(NETWORK, "small", voxel_sizes=(0.5, 1.5)).save(tmp_path / "small", "# Small\n")
+    return priors.save(DiffusionPrior(NETWORK, "small", voxel_sizes=(0.5, 1.5)), tmp_path / "small", "# Small\n")
 
 
 @pytest.fixture
@@ -194,11 +194,3 @@ def test_broken_packages_do_not_break_the_others(packages):
         found = {d["name"] for d in priors.describe_all()}
     assert {"smooth", "ready", "wavelet"} <= found and not {"broken", "gone"} & found
     assert sum("cannot be used" in str(w.message) for w in caught) == 2
-
-
-def test_public_names_are_there_and_private_ones_are_not():
-    assert set(priors.__all__) <= set(dir(priors))
-    for name in ("load", "from_diffusers", "SlicePrior", "DiffusionPrior", "UnknownPriorError"):
-        assert getattr(priors, name).__doc__
-    with pytest.raises(AttributeError):
-        _ = priors.no_such_thing

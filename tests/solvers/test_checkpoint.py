@@ -184,15 +184,15 @@ def network(seed):
 
 def test_of_a_prior_that_was_trained_meanwhile_is_refused(tmp_path):
     scan, path, folder = make_scan(shape=(16, 20, 18)), tmp_path / "run.checkpoint", tmp_path / "mine"
-    network(0).save(folder)
+    priors.save(network(0), folder)
     for given in (lambda: str(folder), lambda: priors.load(folder)):
-        network(0).save(folder)
+        priors.save(network(0), folder)
         solver = Variational(prior=given(), max_iter=3)
         solver(scan, callback=stop_after(1), checkpoint=path)
-        network(1).save(folder)
+        priors.save(network(1), folder)
         with pytest.raises(DataError, match="another prior; remove it"):
             Variational(prior=given(), max_iter=3)(scan, checkpoint=path)
-        network(0).save(folder)
+        priors.save(network(0), folder)
         assert len(Variational(prior=given(), max_iter=3)(scan, checkpoint=path).history) == 3
     three = [str(folder), "tikhonov", "wavelet"]
     Variational(prior=three, max_iter=3)(scan, callback=stop_after(1), checkpoint=path)

@@ -1,0 +1,16 @@
+from .base import Solver as Solver
+from .base import Status as Status
+from .cg_sense import CGSense as CGSense
+from .dds import DDS as DDS
+from .dds import TPDM as TPDM
+from .diffusion_mbir import DiffusionMBIR as DiffusionMBIR
+from .dps import DPS as DPS
+from .l1_wavelet import L1Wavelet as L1Wavelet
+from .progress_bar import progress as progress
+from .registry import get as get
+from .registry import names as names
+from .tuning import Tuned as Tuned
+from .tuning import tune as tune
+from .tv import TotalVariation as TotalVariation
+from .variational import Variational as Variational
+from .zero_filled import ZeroFilled as ZeroFilled
