@@ -14,7 +14,6 @@ import pytest
 import mrrecon as mr
 from mrrecon import io
 from mrrecon.errors import DataError, FileFormatError, OutputError, ShapeError
-from mrrecon.grid import Grid
 
 # ---- NIfTI ----------------------------------------------------------------------------------------
 
@@ -181,7 +180,7 @@ def test_montage_layout(tmp_path, volume):
     truth = volume.magnitude
     path = io.montage(
         {"cg": truth * 1.05, "wavelet": truth}, tmp_path / "m.png", reference=truth,
-        grid=Grid(truth.shape, (1, 1.2, 0.8)),
+        grid=mr.Grid(truth.shape, (1, 1.2, 0.8)),
         labels={"cg": "26 dB"},
     )  # fmt: skip
     picture = imread(path)[..., :3]
@@ -204,7 +203,7 @@ def test_montage_is_upright(tmp_path):
     for affine, spot in ((np.eye(4), (35, 36, 37)), (flips, (4, 36, 2))):
         data = head.copy()
         data[spot] = 1
-        grid = Grid(data.shape, affine=affine)
+        grid = mr.Grid(data.shape, affine=affine)
         picture = imread(io.montage({"a": data}, tmp_path / "m.png", grid=grid, centre=spot))[..., :3].max(axis=2)
         rows, columns = picture.shape
         picture[: int(0.55 * 120)] = 0  # titles
