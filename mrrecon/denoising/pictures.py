@@ -34,7 +34,7 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], path: str | Path, dashed: Seq
     Parameters
     ----------
     rows
-        From :func:`~mrrecon.denoising.comparison`.
+        From :func:`~mrrecon.denoising.compare`.
     path
         PNG file.
     dashed
@@ -78,7 +78,7 @@ def draw_denoised(
     Parameters
     ----------
     methods, seed
-        As given to :func:`~mrrecon.denoising.comparison`; the noise is the same.
+        As given to :func:`~mrrecon.denoising.compare`; the noise is the same.
     case
         Its middle slice is shown.
     rows

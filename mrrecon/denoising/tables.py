@@ -52,7 +52,7 @@ def write_tables(rows: Sequence[Mapping[str, Any]], record: Mapping[str, Any], p
     Parameters
     ----------
     rows
-        From :func:`~mrrecon.denoising.comparison`.
+        From :func:`~mrrecon.denoising.compare`.
     record
         JSON-able settings, policy, versions.
     path

@@ -15,8 +15,9 @@ from mrrecon.grid import Grid
 from mrrecon.io.checks import array_bytes, reading, require_input, require_memory
 from mrrecon.io.format import Format, Result
 
-__all__ = ["FORMAT", "read_volume", "write"]
+__all__ = ["FORMAT", "IMAGES", "bare_name", "read_volume", "write"]
 
+IMAGES = (".nii", ".nii.gz", ".mgz")  # suffixes of the files that :func:`read_volume` reads
 _UNITS = {1: ("metres", 1000.0), 2: ("millimetres", 1.0), 3: ("micrometres", 1e-3)}  # xyzt_units, lowest three bits
 _USUAL_EDGES = 0.05, 30.0  # mm: an edge beyond tells of another unit than the header's
 
@@ -115,6 +116,12 @@ def read_volume(path: str | Path) -> tuple[np.ndarray, Grid]:
             stacklevel=2,
         )
     return np.ascontiguousarray(volume), grid
+
+
+def bare_name(path: Path, suffixes: tuple[str, ...] = IMAGES) -> str:
+    """Name of a file without the longest of these suffixes that it has, else without its own."""
+    own = [suffix for suffix in suffixes if path.name.lower().endswith(suffix)]
+    return path.name[: len(path.name) - len(max(own, key=len, default=path.suffix))]
 
 
 FORMAT = Format("nifti", "NIfTI", (".nii", ".nii.gz"), write=write, holds=("reconstruction", "part"))

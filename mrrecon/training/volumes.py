@@ -14,10 +14,11 @@ import numpy as np
 from mrrecon.acquisition import Acquisition
 from mrrecon.errors import DataError, FileFormatError, ShapeError
 from mrrecon.grid import Grid
+from mrrecon.io.mrrecon_h5 import is_reconstruction
+from mrrecon.io.nifti import IMAGES, bare_name, read_volume
 
 __all__ = ["TrainingVolume", "find_volumes", "read_volumes"]
 
-IMAGES = (".nii", ".nii.gz", ".mgz")
 SCANS = (".h5", ".hdf5", ".mrd", ".cfl", ".dat")
 
 Source = str | os.PathLike[str]
@@ -132,46 +133,29 @@ def read_volumes(sources: Source | Sequence[Source]) -> Iterator[TrainingVolume]
         If there are no files, or one is not a volume, has NaN, or holds undersampled k-space.
     """
     files = find_volumes(sources)
-    names = [_stem(path) for path in files]
+    names = [bare_name(path, IMAGES + SCANS) for path in files]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise DataError(f"Two training files are called {twice!r}; rename one, so that volumes can be told apart.")
     return (_read(path, name) for path, name in zip(files, names, strict=True))
 
 
-def _stem(path: Path) -> str:
-    name = path.name
-    suffix = next((s for s in sorted(IMAGES + SCANS, key=len, reverse=True) if name.lower().endswith(s)), path.suffix)
-    return name.removesuffix(name[len(name) - len(suffix) :]) if suffix else name
-
-
 def _read(path: Path, name: str) -> TrainingVolume:
     from mrrecon import io
-    from mrrecon.io import nifti
     from mrrecon.io.checks import require_input
     from mrrecon.reconstruction import Reconstruction
 
     require_input(path)
     image: Any
     if path.name.lower().endswith(IMAGES):
-        image, grid = nifti.read_volume(path)
-    elif _holds_reconstruction(path):
+        image, grid = read_volume(path)
+    elif is_reconstruction(path):
         result = Reconstruction.load(path)
         image, grid = result.volume, result.grid
     else:
         scan = io.read(path)
         image, grid = _combined(scan, path), scan.grid
     return TrainingVolume.from_image(image, grid, name, source=path.name)
-
-
-def _holds_reconstruction(path: Path) -> bool:
-    from mrrecon.io import mrrecon_h5
-    from mrrecon.io.hdf5 import open_if_hdf5
-
-    if not mrrecon_h5.can_read(path):
-        return False
-    with open_if_hdf5(path) as file:
-        return "volume" in file
 
 
 def _combined(scan: Acquisition, path: Path) -> np.ndarray:

@@ -158,7 +158,7 @@ def test_no_validation_file_is_read_when_the_training_folder_is_given(data_dir, 
         opened.append(path)
         return head(), Grid(SHAPE)
 
-    monkeypatch.setattr("mrrecon.io.nifti.read_volume", spy)
+    monkeypatch.setattr("mrrecon.training.volumes.read_volume", spy)
     names = {volume.name for volume in read_volumes(data_dir / "train")}
     assert len(names) == len(opened) == len(list((data_dir / "train").glob("*.nii.gz"))) > 30
     assert {path.resolve().parent for path in opened} == {(data_dir / "train").resolve()}
