@@ -19,6 +19,7 @@ from typing import Any
 from common import bart_version, head, read_cfl, run_process, save, write_cfl
 
 from mrrecon import metrics, priors
+from mrrecon.grid import Grid
 from mrrecon.operators import make_mask
 from mrrecon.reconstruction import Reconstruction
 from mrrecon.simulation import simulate
@@ -37,7 +38,7 @@ def main() -> None:
     options = parser.parse_args()
     shape, coils, accel = ((32, 48, 48), 4, 4) if options.small else ((96, 112, 96), 8, 8)
     mask = make_mask("poisson", shape[1:], accel)
-    scan = simulate(head(shape), n_coils=coils, snr=40, mask=mask, voxel_size=(2.0, 2.0, 2.0), seed=1).calibrate()
+    scan = simulate(head(shape), Grid(shape, (2.0, 2.0, 2.0)), n_coils=coils, snr=40, mask=mask, seed=1).calibrate()
     prior = priors.load(options.prior)
 
     def entry(volume: Any, seconds: float, **more: Any) -> dict[str, Any]:

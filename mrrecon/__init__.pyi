@@ -6,6 +6,7 @@ from . import priors as priors
 from . import simulation as simulation
 from . import solvers as solvers
 from .acquisition import Acquisition as Acquisition
+from .grid import Grid as Grid
 from .io import read as read
 from .io import write as write
 from .metrics import evaluate as evaluate

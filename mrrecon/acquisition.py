@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -12,6 +11,7 @@ import numpy as np
 from mrrecon import acquisition_checks as checks
 from mrrecon import operators
 from mrrecon.errors import DataError, MaskError
+from mrrecon.grid import Grid
 from mrrecon.lazy import ChosenCoils, is_lazy
 from mrrecon.operators.backend import get_array_module, to_device
 from mrrecon.operators.centre import KspaceCentre, kspace_centre
@@ -51,11 +51,9 @@ class Acquisition:
     noise_covariance
         Noise covariance between coils ``(coils, coils)``, of one complex k-space sample; identity after
         whitening.
-    voxel_size
-        Voxel edge lengths along (x, y, z) in millimetres.
-    affine
-        4×4 matrix from voxel indices (x, y, z) to scanner coordinates (RAS+, millimetres). Made from the
-        voxel size, centred on the volume, when not given.
+    voxel_size, affine
+        Voxel edges (x, y, z), mm, and 4x4 matrix from voxel indices to scanner coordinates (RAS+, mm); each is made
+        from the other when not given, see :class:`~mrrecon.grid.Grid`.
     domains
         Which domain each of the axes (x, y, z) is in. ``("image", "kspace", "kspace")`` is hybrid space: the
         readout has been transformed already (also a 2D multi-slice scan, x being the slice).
@@ -77,7 +75,7 @@ class Acquisition:
     mask: Any
     maps: Any = None
     noise_covariance: Any = None
-    voxel_size: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    voxel_size: tuple[float, float, float] = None  # type: ignore[assignment]
     affine: Any = None
     domains: tuple[Domain, Domain, Domain] = ("kspace", "kspace", "kspace")
     readout: Axis = "x"
@@ -89,33 +87,18 @@ class Acquisition:
         self._set("kspace", checks.checked_kspace(self.kspace))
         self._set("domains", checks.checked_domains(self.domains, self.readout))
         self._set("provenance", tuple(self.provenance))
-        self._check_geometry()
+        grid = self.grid
+        self._set("voxel_size", grid.voxel_size)
+        self._set("affine", grid.affine)
         self._set("mask", checks.checked_mask(self.mask, self.shape, self.domains[0]))
         self._set("maps", checks.checked_image(self.maps, "maps", (self.n_coils, *self.shape)))
         self._set("reference", checks.checked_image(self.reference, "reference", self.shape))
         self._set("noise_covariance", checks.checked_noise(self.noise_covariance, self.n_coils))
-        for name in ("kspace", "mask", "maps", "noise_covariance", "affine", "reference"):
+        for name in ("kspace", "mask", "maps", "noise_covariance", "reference"):
             self._set(name, checks.read_only(getattr(self, name)))
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
-
-    def _check_geometry(self) -> None:
-        try:
-            voxel = tuple(float(v) for v in self.voxel_size)
-        except (TypeError, ValueError):
-            voxel = ()
-        if len(voxel) != 3 or not all(math.isfinite(v) and v > 0 for v in voxel):
-            raise DataError(f"voxel_size must be three positive lengths in mm (x, y, z), got {self.voxel_size}.")
-        self._set("voxel_size", voxel)
-        if self.affine is None:
-            affine = np.diag([*voxel, 1.0])
-            affine[:3, 3] = [-v * (n // 2) for v, n in zip(voxel, self.shape, strict=True)]
-        else:
-            affine = checks.numbers(self.affine, "affine", np.float64)
-            if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-                raise DataError(f"affine must be an invertible, finite 4x4 matrix, got shape {affine.shape}.")
-        self._set("affine", affine)
 
     # ---- what it is ----------------------------------------------------------------------------------------
 
@@ -129,6 +112,11 @@ class Acquisition:
         """Matrix size (x, y, z)."""
         x, y, z = self.kspace.shape[1:]
         return int(x), int(y), int(z)
+
+    @property
+    def grid(self) -> Grid:
+        """Where the voxels lie."""
+        return Grid(self.shape, self.voxel_size, self.affine)
 
     @property
     def phase_encodes(self) -> tuple[int, int]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from mrrecon.acquisition import Acquisition, Step
 from mrrecon.errors import DataError, ShapeError, SolverError
+from mrrecon.grid import Grid
 from mrrecon.operators.backend import to_numpy
 
 __all__ = ["Reconstruction", "versions"]
@@ -86,6 +87,9 @@ class Reconstruction:
         if volume.dtype.kind not in "fc":
             raise DataError(f"volume must be floating point or complex, got dtype {volume.dtype}.")
         object.__setattr__(self, "volume", _read_only(volume, np.complex64))
+        grid = self.grid
+        object.__setattr__(self, "voxel_size", grid.voxel_size)
+        object.__setattr__(self, "affine", grid.affine)
         extras = {name: _checked_extra(extra, name, volume.shape) for name, extra in self.extras.items()}
         object.__setattr__(self, "extras", extras)
 
@@ -114,6 +118,11 @@ class Reconstruction:
             provenance=acquisition.provenance,
             **record,
         )
+
+    @property
+    def grid(self) -> Grid:
+        """Where the voxels lie."""
+        return Grid(self.volume.shape, self.voxel_size, self.affine)
 
     @property
     def magnitude(self) -> np.ndarray:

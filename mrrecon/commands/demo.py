@@ -12,7 +12,6 @@ from mrrecon.commands.files import Writes, check_folder
 from mrrecon.commands.recon import recon
 from mrrecon.commands.shared import clock
 from mrrecon.commands.simulate import simulate
-from mrrecon.grid import Grid
 from mrrecon.io.template import find_template
 
 __all__ = ["demo"]
@@ -63,12 +62,11 @@ def demo(
     print(f"\n{'method':<12} {'seconds':>8} {'PSNR (dB)':>10} {'SSIM':>8}")
     for method, result in results.items():
         print(f"{method:<12} {result.seconds:8.1f} {result.metrics['psnr']:10.2f} {result.metrics['ssim']:8.4f}")
-    first = results[METHODS[0]]
     picture = io.montage(
         {method: result.volume for method, result in results.items()},
         folder / "montage.png",
         reference=io.read_reference(scan),
-        grid=Grid(first.volume.shape, first.voxel_size, first.affine),
+        grid=results[METHODS[0]].grid,
         labels={m: f"{r.metrics['psnr']:.1f} dB, SSIM {r.metrics['ssim']:.3f}" for m, r in results.items()},
     )
     print(f"\nvolumes and {picture} written in {time.perf_counter() - start:.0f} s")

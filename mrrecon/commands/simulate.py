@@ -57,15 +57,14 @@ def simulate(
     """
     from mrrecon import io, resolution, simulation
 
-    volume, edges, affine = io.read_volume(anatomy)
+    volume, grid = io.read_volume(anatomy)
     with working("simulating"):
         if voxel_size is not None:
-            volume, edges, affine = resolution.change_resolution(volume, edges, affine, (voxel_size,) * 3, resample)
+            volume, grid = resolution.change_resolution(volume, grid, (voxel_size,) * 3, resample)
         scan = simulation.simulate(
             volume,
+            grid,
             n_coils=coils,
-            voxel_size=edges,
-            affine=affine,
             snr=snr,
             coil_model=coil_model,
             partial_fourier=partial_fourier,

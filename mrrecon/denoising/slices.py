@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from mrrecon.errors import DataError
+from mrrecon.grid import Grid
 from mrrecon.priors.base import Condition
-from mrrecon.training.volumes import allowed_planes
 
 __all__ = ["VoxelSlices", "validation_slices"]
 
@@ -82,12 +82,12 @@ def validation_slices(
         raise DataError(f"The seed must be at least 0, got {seed}.")
     found: list[VoxelSlices] = []
     for number, volume in enumerate(volumes):
-        fine_enough = [edge for edge in sizes if max(volume.voxel_size) <= COARSER * edge]
-        if allowed_planes(volume.voxel_size) != (0, 1, 2) or not fine_enough:
+        fine_enough = [edge for edge in sizes if max(volume.grid.voxel_size) <= COARSER * edge]
+        if len(volume.grid.planes()) < 3 or not fine_enough:
             continue
-        image = volume.slab(0, 0, volume.shape[0])
+        image = volume.slab(0, 0, volume.grid.shape[0])
         for edge in fine_enough:
-            scan = _as_scanned(image, volume.voxel_size, edge, seed + number)
+            scan = _as_scanned(image, volume.grid, edge, seed + number)
             for plane in range(3):
                 stack = np.moveaxis(scan, plane, 0)
                 chosen = _spread(np.abs(stack).mean(axis=(1, 2)), per_plane)
@@ -103,14 +103,13 @@ def validation_slices(
     return found
 
 
-def _as_scanned(image: np.ndarray, voxel_size: Sequence[float], edge: float, seed: int) -> np.ndarray:
+def _as_scanned(image: np.ndarray, grid: Grid, edge: float, seed: int) -> np.ndarray:
     """Complex volume at the voxel size `edge`."""
     from mrrecon.resolution import change_resolution
     from mrrecon.simulation import object_phase
 
-    if max(abs(v - edge) for v in voxel_size) > SAME * edge:
-        x, y, z = voxel_size
-        image, _, _ = change_resolution(image, (x, y, z), np.eye(4), (edge,) * 3, method="kspace-crop")
+    if max(abs(v - edge) for v in grid.voxel_size) > SAME * edge:
+        image, _ = change_resolution(image, grid, (edge,) * 3, method="kspace-crop")
     if image.dtype.kind == "c":
         return image
     x, y, z = image.shape

@@ -9,7 +9,6 @@ import numpy as np
 
 from mrrecon.atomic import atomic_folder
 from mrrecon.errors import DataError, MissingDependencyError
-from mrrecon.grid import Grid
 from mrrecon.io.format import Format, Result
 
 __all__ = ["FORMAT", "check", "write"]
@@ -118,11 +117,11 @@ def _as_slices(thing: Result) -> tuple[np.ndarray, np.ndarray]:
     """Turn the magnitude so that its axes are (columns, rows, slices), with the affine that goes with it."""
     from nibabel.orientations import io_orientation
 
-    thickest = int(np.argmax(thing.voxel_size))
-    others = [v for i, v in enumerate(thing.voxel_size) if i != thickest]
-    across = int(io_orientation(thing.affine)[thickest, 0]) if thing.voxel_size[thickest] > 1.5 * max(others) else 2
-    grid = Grid(thing.volume.shape, thing.voxel_size, thing.affine)
-    turned, lying = grid.turned(thing.part("magnitude"), ("PIL", "LIP", "LPS")[across])
+    grid = thing.grid
+    thickest = int(np.argmax(grid.voxel_size))
+    others = [v for i, v in enumerate(grid.voxel_size) if i != thickest]
+    across = int(io_orientation(grid.affine)[thickest, 0]) if grid.voxel_size[thickest] > 1.5 * max(others) else 2
+    turned, lying = grid.turned(np.abs(thing.volume), ("PIL", "LIP", "LPS")[across])
     return turned, lying.affine
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 
 from mrrecon.acquisition import Acquisition, Step
+from mrrecon.grid import Grid
 
 __all__ = ["KINDS", "Center", "Format", "Kind", "ReaderOptions", "Result"]
 
@@ -37,12 +38,8 @@ class Result(Protocol):
         """Further volumes on the same grid, by name."""
 
     @property
-    def voxel_size(self) -> tuple[float, float, float]:
-        """Edges along (x, y, z), mm."""
-
-    @property
-    def affine(self) -> np.ndarray:
-        """Voxel indices to scanner coordinates."""
+    def grid(self) -> Grid:
+        """Where the voxels lie."""
 
     @property
     def solver(self) -> str:

@@ -90,9 +90,9 @@ def write(thing: Acquisition | Result, path: Path) -> Path:
     """
     with create_hdf5(path) as (file, check):
         file.attrs["format"], file.attrs["version"] = np.bytes_("mrrecon"), VERSION
-        file["affine"] = np.asarray(thing.affine, np.float64)
+        file["affine"] = thing.grid.affine
         steps = [{"name": s.name, "settings": s.settings} for s in thing.provenance]
-        record: dict[str, Any] = {"voxel_size": thing.voxel_size, "provenance": steps}
+        record: dict[str, Any] = {"voxel_size": thing.grid.voxel_size, "provenance": steps}
         if isinstance(thing, Acquisition):
             file.attrs["kind"] = np.bytes_("acquisition")
             record["domains"], record["readout"] = thing.domains, thing.readout

@@ -35,9 +35,9 @@ def write(thing: Result, path: Path, part: str = "magnitude") -> Path:
 
     path = Path(path)
     values = thing.part(part)
-    image = nibabel.Nifti1Image(np.abs(values) if np.iscomplexobj(values) else values, thing.affine)
-    image.set_qform(thing.affine, code="scanner")
-    image.set_sform(thing.affine, code="scanner")
+    image = nibabel.Nifti1Image(np.abs(values) if np.iscomplexobj(values) else values, thing.grid.affine)
+    image.set_qform(thing.grid.affine, code="scanner")
+    image.set_sform(thing.grid.affine, code="scanner")
     image.header.set_xyzt_units(xyz="mm")
     image.header.set_slope_inter(1.0, 0.0)
     image.header["descrip"] = f"mrrecon {thing.solver} {part} R={thing.acceleration:.2f}".encode()[:79]
@@ -51,7 +51,7 @@ def write(thing: Result, path: Path, part: str = "magnitude") -> Path:
     return path
 
 
-def read_volume(path: str | Path) -> tuple[np.ndarray, tuple[float, float, float], np.ndarray]:
+def read_volume(path: str | Path) -> tuple[np.ndarray, Grid]:
     """Read an anatomy: any 3D NIfTI, real or complex, turned to the closest RAS+ orientation.
 
     Lengths in metres and micrometres become millimetres; where the header has no unit, they are taken as millimetres,
@@ -61,10 +61,8 @@ def read_volume(path: str | Path) -> tuple[np.ndarray, tuple[float, float, float
     -------
     volume : numpy.ndarray
         ``(x, y, z)``, float32 or (of a complex file) complex64, x to the right, y anterior, z superior.
-    voxel_size : tuple of float
-        Along (x, y, z), mm.
-    affine : numpy.ndarray
-        4x4, voxel to RAS+, mm.
+    grid : Grid
+        Where its voxels lie.
 
     Raises
     ------
@@ -108,7 +106,7 @@ def read_volume(path: str | Path) -> tuple[np.ndarray, tuple[float, float, float
         raise DataError(f"{path} has {bad} NaN or Inf voxels; replace them (numpy.nan_to_num) first.")
     if volume.min() == volume.max():
         raise DataError(f"{path} has the value {volume.flat[0]:g} everywhere; there is no anatomy in it.")
-    volume, grid = Grid(shape, np.linalg.norm(affine[:3, :3], axis=0), affine).turned(volume)
+    volume, grid = Grid(shape, affine=affine).turned(volume)
     x, y, z = grid.voxel_size
     if min(x, y, z) < _USUAL_EDGES[0] or max(x, y, z) > _USUAL_EDGES[1]:
         warnings.warn(
@@ -116,7 +114,7 @@ def read_volume(path: str | Path) -> tuple[np.ndarray, tuple[float, float, float
             "correct xyzt_units in the header if that is wrong.",
             stacklevel=2,
         )
-    return np.ascontiguousarray(volume), (x, y, z), grid.affine
+    return np.ascontiguousarray(volume), grid
 
 
 FORMAT = Format("nifti", "NIfTI", (".nii", ".nii.gz"), write=write, holds=("reconstruction", "part"))

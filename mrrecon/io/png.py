@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from mrrecon.grid import Grid
 from mrrecon.io.format import Format, Result
 from mrrecon.pictures.montage import montage
 
@@ -29,7 +28,7 @@ def write(thing: Result, path: Path, part: str = "magnitude") -> Path:
         title = f"{part.replace('_', ' ')}\n{title}"
     if not np.iscomplexobj(values) and values.min() < 0:
         values = values + (np.float32(np.pi) if part == "phase" else np.abs(values).max())
-    return montage({title: values}, path, grid=Grid(thing.volume.shape, thing.voxel_size, thing.affine))
+    return montage({title: values}, path, grid=thing.grid)
 
 
 FORMAT = Format("png", "PNG picture", (".png",), write=write, holds=("reconstruction", "part", "mask"))

@@ -364,8 +364,6 @@ def _assemble(
             (normal, read, phase),
         )
     if voxel_size is not None:
-        if not (np.isfinite(voxel_size).all() and min(voxel_size) > 0):
-            raise DataError(f"voxel_size must be three positive lengths in mm (x, y, z), got {list(voxel_size)}.")
         voxel = (float(voxel_size[0]), float(voxel_size[1]), float(voxel_size[2]))
     domains: tuple[Domain, Domain, Domain] = ("image", "kspace", "kspace")
     if layout.keeps_readout:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
@@ -14,7 +13,7 @@ import numpy as np
 
 from mrrecon.acquisition import Acquisition, Step
 from mrrecon.atomic import check_target, try_target
-from mrrecon.errors import DataError, FileFormatError, OutputError
+from mrrecon.errors import FileFormatError, OutputError
 from mrrecon.io import (
     bart_cfl,
     calgary_campinas,
@@ -224,15 +223,9 @@ def _recorded(acquisition: Acquisition, path: Path, format: Format, given: Mappi
 
 def _with_voxel_size(acquisition: Acquisition, voxel_size: Sequence[float]) -> Acquisition:
     """Other voxel edges, the middle of the matrix staying where it was."""
-    if not all(math.isfinite(v) and v > 0 for v in voxel_size):
-        raise DataError(f"voxel_size must be three positive lengths in mm (x, y, z), got {list(voxel_size)}.")
-    middle = np.array([n // 2 for n in acquisition.shape], np.float64)
-    affine = np.array(acquisition.affine)
-    place = affine[:3, :3] @ middle + affine[:3, 3]
-    affine[:3, :3] *= np.asarray(voxel_size) / np.asarray(acquisition.voxel_size)
-    affine[:3, 3] = place - affine[:3, :3] @ middle
+    grid = acquisition.grid.with_voxel_size(voxel_size)
     settings = {"given": list(voxel_size), "file": list(acquisition.voxel_size)}
-    return acquisition.evolve("voxel size", settings, voxel_size=tuple(voxel_size), affine=affine)
+    return acquisition.evolve("voxel size", settings, voxel_size=grid.voxel_size, affine=grid.affine)
 
 
 def write(thing: Acquisition | Result, path: str | os.PathLike[str], *, format: str | None = None) -> Path:

@@ -14,7 +14,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from mrrecon.errors import MRReconError
-from mrrecon.grid import Grid
 from mrrecon.pictures.planes import cut_planes
 from mrrecon.studies.results import Results
 from mrrecon.studies.row import Result, Row
@@ -145,11 +144,11 @@ def _result(study: Study, run: Run, scan: Acquisition, results: Results) -> Resu
 def _save_planes(run: Run, scan: Acquisition, result: Reconstruction, results: Results) -> None:
     import numpy as np
 
-    truth, grid = np.abs(scan.reference), Grid(scan.shape, scan.voxel_size, scan.affine)
+    truth = np.abs(scan.reference)
     peak = float(truth.max())
     if not results.planes(run.truth).exists():
-        results.save_planes(run.truth, cut_planes(truth, grid, truth, peak))
-    results.save_planes(run.id, cut_planes(result.volume, grid, truth, peak))
+        results.save_planes(run.truth, cut_planes(truth, scan.grid, truth, peak))
+    results.save_planes(run.id, cut_planes(result.volume, scan.grid, truth, peak))
 
 
 def _device(study: Study, run: Run) -> str:

@@ -110,7 +110,7 @@ def subject_label(name: str) -> str:
 
 
 def _digest(volume: PackedVolume) -> str:
-    return hashlib.sha256(repr(volume.shape).encode() + volume.magnitude.tobytes()).hexdigest()
+    return hashlib.sha256(repr(volume.grid.shape).encode() + volume.magnitude.tobytes()).hexdigest()
 
 
 def _text(sources: str) -> str:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from mrrecon import Grid
 from mrrecon.denoising import validation_slices
 from mrrecon.errors import DataError
 from mrrecon.training import TrainingVolume
@@ -12,7 +13,7 @@ from mrrecon.training import TrainingVolume
 def ball(shape=(24, 28, 32), voxel_size=(1.0, 1.0, 1.0), name="ball", dtype=np.float32):
     grids = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
     image = (sum((g / 0.7) ** 2 for g in grids) < 1).astype(dtype)
-    return TrainingVolume(image, voxel_size, name)
+    return TrainingVolume(image, Grid(shape, voxel_size), name)
 
 
 def test_every_plane_at_every_voxel_size_once():
@@ -49,7 +50,7 @@ def test_one_slice_is_the_middle_one():
 
 def test_complex_volumes_keep_their_phase_and_seeds_change_the_others():
     complex_ball = ball(dtype=np.complex64)
-    own = TrainingVolume(complex_ball.image * np.complex64(1j), (1.0,) * 3, "own")
+    own = TrainingVolume(complex_ball.image * np.complex64(1j), complex_ball.grid, "own")
     for case in validation_slices([own], voxel_sizes=[1.0], per_plane=1):
         assert case.slices.real.abs().max() < 1e-6
     one, two = (validation_slices([ball()], [1.0], 1, seed=s)[0].slices for s in (0, 1))

@@ -264,8 +264,8 @@ def test_planes_are_the_middle_of_the_object_turned_to_right_and_up():
     truth[2:9, 3:12, 4:15] = 2j
     volume = truth.copy()
     volume[3, 7, 12] = 6  # to the right of the middle, in it, above it
-    affine = np.diag([-1.0, -2.0, 3.0, 1.0])
-    planes = cut_planes(volume, Grid(truth.shape, (1, 2, 3), affine), truth, 2.0)
+    grid = Grid(volume.shape, affine=np.diag([-1.0, -2.0, 3.0, 1.0]))
+    planes = cut_planes(volume, grid, truth, 2.0)
     assert [planes[plane].shape for plane in PLANES] == [(12, 14), (12, 16), (14, 16)]
     assert [list(planes[f"{plane}_edges"]) for plane in PLANES] == [[1, 2], [1, 3], [2, 3]]
     assert planes["coronal"][11 - 3, 12] == 3 and planes["axial"].max() == planes["sagittal"].max() == 1

@@ -89,8 +89,8 @@ def test_row_tells_result_settings_seed_versions_achieved_acceleration_policy_an
 
 def test_result_is_that_of_the_same_steps_by_hand(tmp_path):
     rows = perform(make_study(tmp_path, solvers=["cg-sense"], seeds=[2]), tmp_path / "runs")
-    volume, voxel_size, affine = io.read_volume(tmp_path / "head.nii.gz")
-    scan = simulate(volume, n_coils=4, voxel_size=voxel_size, affine=affine, snr=40, keep_maps=True).whiten()
+    volume, grid = io.read_volume(tmp_path / "head.nii.gz")
+    scan = simulate(volume, grid, n_coils=4, snr=40, keep_maps=True).whiten()
     side = Sampling(calibration=8).side(SHAPE[1:], 3)
     scan = scan.undersample(make_mask("poisson", SHAPE[1:], 3, calibration=side, seed=2))
     expected = metrics.evaluate(CGSense()(scan), scan.reference)
@@ -132,8 +132,8 @@ def test_maps_are_estimated_from_the_undersampled_data(tmp_path):
 
 def test_kspace_file_with_a_reference_is_taken_as_it_is(tmp_path):
     study = make_study(tmp_path)
-    volume, voxel_size, affine = io.read_volume(tmp_path / "head.nii.gz")
-    scan = simulate(volume, n_coils=4, voxel_size=voxel_size, affine=affine, snr=40, keep_maps=True)
+    volume, grid = io.read_volume(tmp_path / "head.nii.gz")
+    scan = simulate(volume, grid, n_coils=4, snr=40, keep_maps=True)
     io.write(scan, tmp_path / "scan.h5")
     io.write(scan.evolve("forget", reference=None), tmp_path / "measured.h5")
     files = ["head.nii.gz", "scan.h5", "measured.h5"]
