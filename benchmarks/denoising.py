@@ -22,7 +22,8 @@ from typing import Any
 from common import DATA, save
 
 from mrrecon import denoising, priors
-from mrrecon.priors.base import Condition, SlicePrior
+from mrrecon.priors.base import SlicePrior
+from mrrecon.priors.condition import Condition
 
 VOXELS = (1.0, 2.0, 4.0)
 DEFAULT, FIXED = "brain-diverse", {"1 mm": "brain-1x", "2 mm": "brain-2x", "4 mm": "brain-4x"}

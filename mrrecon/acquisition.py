@@ -46,17 +46,15 @@ class Acquisition:
     mask
         Sampling pattern, bool, ``(y, z)`` when the readout x is fully sampled, else ``(x, y, z)``.
     maps
-        Coil sensitivity maps ``(coils, x, y, z)`` or ``(sets, coils, x, y, z)``, ``complex64``, in the
-        image domain.
+        Coil sensitivity maps ``(coils, x, y, z)`` or ``(sets, coils, x, y, z)``, ``complex64``, in the image domain.
     noise_covariance
-        Noise covariance between coils ``(coils, coils)``, of one complex k-space sample; identity after
-        whitening.
+        Noise covariance between coils ``(coils, coils)``, of one complex k-space sample.
     voxel_size, affine
         Voxel edges (x, y, z), mm, and 4x4 matrix from voxel indices to scanner coordinates (RAS+, mm); each is made
         from the other when not given, see :class:`~mrrecon.grid.Grid`.
     domains
-        Which domain each of the axes (x, y, z) is in. ``("image", "kspace", "kspace")`` is hybrid space: the
-        readout has been transformed already (also a 2D multi-slice scan, x being the slice).
+        Which domain each of the axes (x, y, z) is in. ``("image", "kspace", "kspace")`` is hybrid space: the readout
+        has been transformed already (also a 2D multi-slice scan, x being the slice).
     readout
         Axis that was read out: ``"x"``, or ``"y"`` of a 2D multi-slice scan, whose x is the slice. What a scanner
         samples or leaves out are whole lines along it.
@@ -156,10 +154,7 @@ class Acquisition:
     @property
     def is_whitened(self) -> bool:
         """Whether the noise is known to be uncorrelated and equally strong in all coils."""
-        if self.noise_covariance is None:
-            return False
-        variance = np.diag(self.noise_covariance).real.mean()
-        return bool(np.allclose(self.noise_covariance, variance * np.eye(self.n_coils), atol=1e-3 * variance))
+        return self.noise_covariance is not None and checks.is_white(self.noise_covariance)
 
     def __repr__(self) -> str:
         x, y, z = self.shape
@@ -177,10 +172,10 @@ class Acquisition:
     def evolve(self, step: str, settings: Mapping[str, Any] | None = None, **changes: Any) -> Acquisition:
         """Return a copy with `changes`, and `step` with its `settings` appended to the provenance."""
         evolved = replace(self, **changes, provenance=(*self.provenance, Step(step, dict(settings or {}))))
-        return evolved._keeping_centre_of(self) if evolved.shape == self.shape else evolved
+        return evolved._with_centre(self._centre) if evolved.shape == self.shape else evolved
 
-    def _keeping_centre_of(self, other: Acquisition) -> Acquisition:
-        self._set("_centre", other._centre)
+    def _with_centre(self, centre: KspaceCentre | None) -> Acquisition:
+        self._set("_centre", centre)
         return self
 
     def slab(self, start: int, stop: int) -> Any:
@@ -189,20 +184,19 @@ class Acquisition:
 
     def load(self) -> Acquisition:
         """Return the acquisition with its k-space in memory, checked for NaN, Inf and dead coils."""
-        return replace(self, kspace=self.kspace[...])._keeping_centre_of(self) if self.is_lazy else self
+        return replace(self, kspace=self.kspace[...])._with_centre(self._centre) if self.is_lazy else self
 
     def to(self, device: str) -> Acquisition:
         """Move k-space and maps to ``"cpu"`` or ``"cuda"``; masks, geometry, covariance stay on the CPU."""
         moved = self.load()
         maps = None if moved.maps is None else to_device(moved.maps, device)
-        return replace(moved, kspace=to_device(moved.kspace, device), maps=maps)._keeping_centre_of(self)
+        return replace(moved, kspace=to_device(moved.kspace, device), maps=maps)._with_centre(self._centre)
 
     def centred(self) -> Acquisition:
         """Return a copy that is known to have the centre of its k-space at ``n // 2`` of every axis."""
         x, y, z = (n // 2 for n in self.shape)
-        copy = replace(self)
-        copy._set("_centre", KspaceCentre((x, y, z), (True, True, True), (True, True, True)))
-        return copy
+        middle = KspaceCentre((x, y, z), (True, True, True), (True, True, True))
+        return replace(self)._with_centre(middle)
 
     def recentre(self, center: Sequence[int] | None = None) -> Acquisition:
         """Roll the k-space so that its centre lies at ``n // 2`` of every axis, which other steps and solvers expect.
@@ -286,7 +280,7 @@ class Acquisition:
             If the covariance given is not finite, or zero.
         """
         scan = self.load()
-        samples = (scan.kspace, scan.mask, scan.domains[0], scan.centre.index)
+        samples = (scan.kspace, scan.mask, scan.domains[0], lambda: scan.centre.index)
         covariance, how = noise_to_whiten(*samples, given=noise_covariance, scanned=scan.noise_covariance)
         variance = float(np.diag(covariance).real.mean())
         return scan.evolve(
@@ -353,16 +347,13 @@ class Acquisition:
         kspace, matrix = operators.compress_coils(
             scan.kspace, n, method, calibration=calibration, readout_domain=scan.domains[0], centre=index
         )
-        covariance = scan.noise_covariance
-        if covariance is not None:
-            covariance = operators.transform_covariance(covariance, matrix)
-            covariance = covariance if covariance.ndim == 2 else covariance.mean(axis=0)
+        noise = None if scan.noise_covariance is None else operators.transform_covariance(scan.noise_covariance, matrix)
         return scan.evolve(
             "compress coils",
             {"method": method, "from": scan.n_coils, "to": n},
             kspace=kspace,
             maps=None if scan.maps is None else operators.mix_coils(scan.maps, matrix),
-            noise_covariance=covariance,
+            noise_covariance=noise if noise is None or noise.ndim == 2 else noise.mean(axis=0),
         )
 
     def calibrate(self, *, cover: bool = True, **settings: Any) -> Acquisition:

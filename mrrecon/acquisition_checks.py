@@ -18,6 +18,7 @@ __all__ = [
     "checked_mask",
     "checked_noise",
     "is_one_block",
+    "is_white",
     "numbers",
     "read_only",
 ]
@@ -162,6 +163,12 @@ def checked_mask(mask: Any, shape: tuple[int, int, int], readout_domain: str) ->
     if not mask.any():
         raise MaskError("mask is empty: no sample is acquired.")
     return mask
+
+
+def is_white(covariance: np.ndarray) -> bool:
+    """Whether noise of this covariance is uncorrelated and equally strong in all coils."""
+    variance = np.diag(covariance).real.mean()
+    return bool(np.allclose(covariance, variance * np.eye(len(covariance)), atol=1e-3 * variance))
 
 
 def is_one_block(mask: np.ndarray) -> bool:

@@ -72,8 +72,8 @@ class SolverError(MRReconError, RuntimeError):
     message
         What went wrong, and when.
     partial
-        The last good :class:`~mrrecon.reconstruction.Reconstruction`, whose ``settings["stopped"]`` says that it is
-        not the method's; None if there is none.
+        The last good :class:`~mrrecon.reconstruction.Reconstruction`, whose `stopped` says that it is not the method's;
+        None if there is none.
     """
 
     def __init__(self, message: str, partial: Any = None) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -69,7 +70,7 @@ def noise_to_whiten(
     kspace: Any,
     mask: np.ndarray,
     readout_domain: Literal["kspace", "image"],
-    centre: tuple[int, int, int],
+    centre: Callable[[], tuple[int, int, int]],
     *,
     given: Any = None,
     scanned: np.ndarray | None = None,
@@ -78,8 +79,10 @@ def noise_to_whiten(
 
     Parameters
     ----------
-    kspace, mask, readout_domain, centre
+    kspace, mask, readout_domain
         The scan's own, as in :func:`mrrecon.operators.estimate_noise`.
+    centre
+        Finds the centre of k-space, where it is needed.
     given
         Covariance to use in any case.
     scanned
@@ -103,7 +106,7 @@ def noise_to_whiten(
             )
             covariance = None
     if covariance is None:
-        estimate = operators.estimate_noise(kspace, mask, readout_domain, centre=centre)
+        estimate = operators.estimate_noise(kspace, mask, readout_domain, centre=centre())
         covariance, how = estimate.covariance, estimate.settings()
         if estimate.note:
             warnings.warn(estimate.note, stacklevel=3)

@@ -43,7 +43,13 @@ class Reconstruction:
     voxel_size, affine
         Geometry, millimetres, as in :class:`~mrrecon.acquisition.Acquisition`.
     solver, settings
-        Name of the method and every setting it ran with (JSON-able), the seed included.
+        Name of the method and every setting that it was given (JSON-able), the seed included.
+    estimates
+        What the method found out by itself: ``"lam"``, the strength that it used, and ``"noise"``, relative to the
+        signal.
+    stopped
+        How it ended: ``"converged"``, ``"max_iter"``, ``"time budget"``, ``"interrupted"``, ``"callback"``, or what
+        went wrong; empty for methods without iterations.
     scale
         The factor that the solver divided the data by to work at unit signal scale (already undone in `volume`).
     acceleration
@@ -71,6 +77,8 @@ class Reconstruction:
     affine: np.ndarray
     solver: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    estimates: Mapping[str, float | None] = field(default_factory=dict)
+    stopped: str = ""
     scale: float = 1.0
     acceleration: float = 1.0
     history: Sequence[Mapping[str, float]] = ()

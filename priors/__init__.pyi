@@ -5,12 +5,12 @@ from .adapters.unets import from_monai as from_monai
 from .analytic import GaussianMixturePrior as GaussianMixturePrior
 from .analytic import GaussianPrior as GaussianPrior
 from .analytic import Posterior as Posterior
-from .base import Condition as Condition
 from .base import NoisePredictor as NoisePredictor
 from .base import SlicePrior as SlicePrior
 from .classical import TikhonovPrior as TikhonovPrior
 from .classical import TotalVariationPrior as TotalVariationPrior
 from .classical import WaveletPrior as WaveletPrior
+from .condition import Condition as Condition
 from .diffusion import DiffusionPrior as DiffusionPrior
 from .registry import describe as describe
 from .registry import describe_all as describe_all
@@ -21,7 +21,6 @@ from .registry import register as register
 from .sampling import SamplingStatus as SamplingStatus
 from .sampling import ddim_step as ddim_step
 from .sampling import sample as sample
-from .sampling import sampling_times as sampling_times
 from .schedule import NoiseSchedule as NoiseSchedule
 from .schedule import complex_noise as complex_noise
 from .storage import save as save

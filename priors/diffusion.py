@@ -11,7 +11,8 @@ from torch import nn
 
 from mrrecon.errors import PriorInputError
 from mrrecon.priors import networks
-from mrrecon.priors.base import Condition, NoisePredictor
+from mrrecon.priors.base import NoisePredictor
+from mrrecon.priors.condition import Condition
 from mrrecon.priors.padding import pad_to_multiple
 from mrrecon.priors.schedule import NoiseSchedule
 

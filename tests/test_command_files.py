@@ -279,11 +279,11 @@ def test_a_result_that_cannot_be_written_is_kept_beside(folder, monkeypatch, cap
     # the other outputs are written all the same, and the one with the full record is where the result is
     assert main([*RECON, "v.nii.gz", "x.h5", "--solver.max_iter", "3"]) == 2
     assert "The result is in x.h5" in capsys.readouterr().err
-    assert not Path("v.kept1.h5").exists() and Path("x.h5").exists()
+    assert not Path("v.kept-2.h5").exists() and Path("x.h5").exists()
 
 
 def test_the_folder_for_temporary_files_is_the_last_resort(folder, tmp_path_factory, monkeypatch, capsys):
-    from mrrecon.commands.shared import write_all
+    from mrrecon.commands.outputs import write_all
 
     other = tmp_path_factory.mktemp("temporary")
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(other))

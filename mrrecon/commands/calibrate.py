@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 from mrrecon.commands.files import InputFile, ReadOptions, writes
-from mrrecon.commands.shared import clock, read_scan, write_all
+from mrrecon.commands.outputs import write_all
+from mrrecon.commands.shared import clock, read_scan
 from mrrecon.progress import working
 
 __all__ = ["calibrate"]

@@ -242,7 +242,7 @@ def _warn_of_training_data(priors: list[Any], sources: list[Path]) -> None:
 
 
 def _draw(prior: Any, matrix: tuple[int, ...], edge: float, seed: int, steps: int) -> Any:
-    from mrrecon.priors.base import Condition
+    from mrrecon.priors.condition import Condition
     from mrrecon.priors.sampling import sample
 
     return sample(prior, (SAMPLES, *matrix), seed, steps=steps, condition=Condition(voxel_size=(edge, edge)))

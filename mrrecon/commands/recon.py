@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 
 from mrrecon.commands.files import InputFile, MaskChoice, PriorChoice, ReadOptions, writes
+from mrrecon.commands.outputs import with_partial, write_all
 from mrrecon.commands.results import chi_squared_note, chi_squared_text
-from mrrecon.commands.shared import clock, read_scan, undersample, write_all
+from mrrecon.commands.shared import clock, read_scan, undersample
 from mrrecon.errors import DataError, MRReconError, OutputError, SolverError
 from mrrecon.progress import working
 from mrrecon.solvers import Solver
@@ -98,9 +99,9 @@ def recon(
         Where to compute: cpu, or cuda (CuPy and an NVIDIA GPU).
     """
     from mrrecon import io, operators, solvers
-    from mrrecon.commands.partial import with_partial
     from mrrecon.operators.backend import to_device
-    from mrrecon.solvers.parts.iterative import FINISHED, IterativeSolver
+    from mrrecon.solvers.parts.iterative import IterativeSolver
+    from mrrecon.solvers.parts.loop import FINISHED
 
     solver = _with_choices(solver or solvers.CGSense(), prior, time_budget)
     to_device(np.zeros(1), device)  # refuses at once where there is no GPU
@@ -140,7 +141,7 @@ def recon(
                 result = solver(scan, callback=shown)
         except SolverError as error:
             raise with_partial(error, output[0]) from error
-    stopped = str(result.settings.get("stopped", "converged"))
+    stopped = result.stopped or "converged"
     if stopped not in FINISHED:
         print(f"stopped after {len(result.history)} iterations ({stopped}); the image so far is kept")
         if checkpoint is not None and checkpoint.exists():

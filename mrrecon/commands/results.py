@@ -66,6 +66,10 @@ def record_lines(result: Reconstruction) -> Iterator[tuple[str, str]]:
     yield "voxel", " x ".join(f"{v:.4g}" for v in result.voxel_size) + " mm"
     yield "solver", result.solver
     yield "settings", _settings_text(result.settings)
+    if result.estimates:
+        yield "estimated", _settings_text(result.estimates)
+    if result.stopped:
+        yield "ended", result.stopped
     yield "R", f"{result.acceleration:.3f}"
     yield "seconds", f"{result.seconds:.1f} (the solver alone), {len(result.history)} iterations"
     if result.history:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from mrrecon.commands.files import InputFile, MaskChoice, writes
-from mrrecon.commands.shared import clock, undersample, write_all
+from mrrecon.commands.outputs import write_all
+from mrrecon.commands.shared import clock, undersample
 from mrrecon.progress import working
 
 __all__ = ["simulate"]

@@ -11,7 +11,7 @@ import torch
 
 from mrrecon.errors import DataError
 from mrrecon.grid import Grid
-from mrrecon.priors.base import Condition
+from mrrecon.priors.condition import Condition
 
 __all__ = ["VoxelSlices", "validation_slices"]
 

@@ -10,9 +10,9 @@ import numpy as np
 from mrrecon.atomic import atomic_path
 from mrrecon.errors import FileFormatError, OutputError
 from mrrecon.io import mrrecon_h5, nifti, png
-from mrrecon.io.checks import reading, require_input
+from mrrecon.io.checks import reading
 from mrrecon.io.format import Kind, ReaderOptions, Result
-from mrrecon.io.plain_files import is_cfl, is_npy, read_cfl, read_npy, write_cfl, write_npy
+from mrrecon.io.plain_files import read_plain, write_cfl, write_npy
 from mrrecon.io.registry import find_writer
 from mrrecon.operators.backend import to_numpy
 
@@ -32,19 +32,14 @@ def read_maps(path: str | Path) -> np.ndarray:
     FileFormatError
         If the file is missing, damaged, of another kind, or has no maps.
     """
-    if is_cfl(path):
-        maps = read_cfl(path)
-    else:
-        found = require_input(path)
-        with reading(found, "sensitivity maps"):
-            if is_npy(found):
-                maps = read_npy(found)
-            elif mrrecon_h5.can_read(found):
-                maps = mrrecon_h5.read(found, ReaderOptions()).maps
-                if maps is None:
-                    raise FileFormatError(f"{found} has no maps; make some with mrrecon calibrate {found} -o maps.cfl.")
-            else:
-                raise FileFormatError(f"{found} is no file of maps; give .cfl, .npy, or an .h5 of mrrecon with maps.")
+    maps = read_plain(path)
+    if maps is None:
+        with reading(path, "sensitivity maps"):
+            if not mrrecon_h5.can_read(Path(path)):
+                raise FileFormatError(f"{path} is no file of maps; give .cfl, .npy, or an .h5 of mrrecon with maps.")
+            maps = mrrecon_h5.read(Path(path), ReaderOptions()).maps
+        if maps is None:
+            raise FileFormatError(f"{path} has no maps; make some with mrrecon calibrate {path} -o maps.cfl.")
     if maps.ndim not in (4, 5) or maps.dtype.kind != "c":
         raise FileFormatError(
             f"{path} holds {maps.dtype} of shape {maps.shape}; maps are complex, (coils, x, y, z) or "
@@ -114,7 +109,7 @@ def _write_array(array: np.ndarray, path: Path, format: str) -> Path:
 
 
 def read_reference(path: str | Path) -> np.ndarray:
-    """Read a volume ``(x, y, z)`` to compare with: our ``.h5`` (result or simulated scan), ``.cfl``, NIfTI.
+    """Read a volume ``(x, y, z)`` to compare with: our ``.h5`` (result or simulated scan), ``.cfl``, ``.npy``, NIfTI.
 
     NIfTI volumes are taken in their own axes, as reconstructions write them.
 
@@ -123,18 +118,15 @@ def read_reference(path: str | Path) -> np.ndarray:
     FileFormatError
         If the file is missing, damaged, of another kind, or holds no volume.
     """
-    if is_cfl(path):
-        volume = read_cfl(path)
-    else:
-        found = require_input(path)
-        if mrrecon_h5.can_read(found):
-            with reading(found, "a reference"):
-                volume = mrrecon_h5.read_reference(found)
-        else:
-            import nibabel
+    volume = read_plain(path)
+    if volume is None and mrrecon_h5.can_read(Path(path)):
+        with reading(path, "a reference"):
+            volume = mrrecon_h5.read_reference(Path(path))
+    elif volume is None:
+        import nibabel
 
-            with reading(found, "NIfTI"):
-                volume = np.asarray(nibabel.load(found).dataobj)
+        with reading(path, "NIfTI"):
+            volume = np.asarray(nibabel.load(path).dataobj)
     if volume.ndim != 3:
         raise FileFormatError(f"{path} has shape {volume.shape}; a reference is one volume (x, y, z).")
     return volume

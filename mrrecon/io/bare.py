@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -9,13 +10,13 @@ from typing import Any, Literal
 import numpy as np
 
 from mrrecon.acquisition import Acquisition, Domain, Step
-from mrrecon.io.axes import find_layout
+from mrrecon.io.axes import AxisLayout, find_layout
 from mrrecon.io.file_arrays import ArrangedArray, MemmapArray
 from mrrecon.io.format import ReaderOptions
 from mrrecon.io.masks import read_fitting_mask
 from mrrecon.io.measured import nonzero, sampling_pattern
 
-__all__ = ["ArrayOptions", "StoredOptions", "bare_acquisition"]
+__all__ = ["ArrayOptions", "StoredOptions", "bare_acquisition", "samples_taken"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,21 @@ class ArrayOptions(StoredOptions):
     readout: Literal["x", "y", "z"] | None = None
 
 
+def samples_taken(stored: Any, layout: AxisLayout, rows: Sequence[int] | None = None) -> np.ndarray:
+    """Where an array is not zero in all coils, ``(x, y, z)``, bool, FFT order undone; of some rows of its first axis.
+
+    See :func:`mrrecon.io.measured.nonzero`.
+    """
+    taken = nonzero(stored, layout.order[0], rows)
+    letters = [letter for letter in layout.axes if letter != "c"]
+    taken = taken.transpose([letters.index(letter) for letter in "xyz" if letter in letters])
+    taken = taken[tuple(slice(None) if letter in letters else None for letter in "xyz")]
+    for axis, roll in enumerate(layout.roll):
+        if roll:
+            taken = np.roll(taken, taken.shape[axis] // 2, axis)
+    return taken
+
+
 def bare_acquisition(source: MemmapArray, expected: str, format_name: str, options: ArrayOptions) -> Acquisition:
     """Make an acquisition of a flat file of numbers.
 
@@ -69,7 +85,7 @@ def bare_acquisition(source: MemmapArray, expected: str, format_name: str, optio
     source
         How the file holds its array; the axes that it gives to (coils, x, y, z) are replaced.
     expected
-        A letter for each stored axis, as the format has them; see :class:`mrrecon.io.axes.Layout`.
+        A letter for each stored axis, as the format has them; see :class:`mrrecon.io.axes.AxisLayout`.
     format_name
         For the provenance.
     options
@@ -83,14 +99,7 @@ def bare_acquisition(source: MemmapArray, expected: str, format_name: str, optio
     layout = find_layout(stored, expected, path, axes=options.axes, hybrid=hybrid, recentre=options.recentre)
     shape = layout.shape(stored.shape)
     raw = replace(source, shape=shape, axes=layout.order)
-    taken = nonzero(stored, layout.order[0])
-    left = [letter for letter in layout.axes if letter != "c"]
-    taken = taken.transpose([left.index(letter) for letter in "xyz" if letter in left])
-    taken = taken.reshape(shape[1:])
-    for axis, roll in enumerate(layout.roll):
-        if roll:
-            taken = np.roll(taken, shape[1 + axis] // 2, axis)
-    pattern = sampling_pattern(taken, path, hybrid=layout.hybrid, readout=readout)
+    pattern = sampling_pattern(samples_taken(stored, layout), path, hybrid=layout.hybrid, readout=readout)
     if mask is not None:
         pattern = read_fitting_mask(mask, pattern, shape[1:], readout)
     arranged = mask is not None or any(layout.roll) or any(layout.chop)

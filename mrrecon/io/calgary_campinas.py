@@ -23,7 +23,7 @@ from mrrecon.io.bare import StoredOptions
 from mrrecon.io.centring import Recentre, find_recentring
 from mrrecon.io.file_arrays import H5Array
 from mrrecon.io.format import Format
-from mrrecon.io.hdf5 import open_if_hdf5, require_dataset
+from mrrecon.io.hdf5 import holds_kspace, open_if_hdf5, require_dataset
 from mrrecon.io.measured import SampledAlike
 
 __all__ = ["FORMAT", "can_read", "read"]
@@ -31,11 +31,7 @@ __all__ = ["FORMAT", "can_read", "read"]
 
 def can_read(path: Path) -> bool:
     """Whether this is HDF5 with a real, four-axis ``kspace`` of an even number of channels."""
-    with open_if_hdf5(path) as file:
-        if file is None or "kspace" not in file:
-            return False
-        data = file["kspace"]
-        return getattr(data, "ndim", 0) == 4 and data.dtype.kind == "f" and "format" not in file.attrs
+    return holds_kspace(path, (4,), "f")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from mrrecon.acquisition import Acquisition
+from mrrecon.io.file_arrays import along, alternating
 from mrrecon.io.format import Center
 from mrrecon.operators.centre import kspace_centre
 from mrrecon.recentring import trusted_centre
@@ -102,10 +103,8 @@ class Recentre:
         if any(self.roll):
             planes = np.roll(planes, self.roll, (2, 3))
         for axis, chop in enumerate(self.chop, start=2):
-            n = planes.shape[axis]
             if chop:
-                signs = np.where((np.arange(n) - n // 2) % 2, -1, 1).astype(np.float32)
-                planes = planes * signs.reshape([-1 if a == axis else 1 for a in range(4)])
+                planes = planes * along(alternating(planes.shape[axis]), axis)
         return planes
 
     def mask(self, mask: np.ndarray) -> np.ndarray:

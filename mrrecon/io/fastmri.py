@@ -19,14 +19,14 @@ import numpy as np
 
 from mrrecon.acquisition import Acquisition, Domain, Step
 from mrrecon.errors import FileFormatError, MaskError
-from mrrecon.io.axes import Layout, find_layout
-from mrrecon.io.bare import ArrayOptions
+from mrrecon.io.axes import AxisLayout, find_layout
+from mrrecon.io.bare import ArrayOptions, samples_taken
 from mrrecon.io.file_arrays import ArrangedArray, H5Array
 from mrrecon.io.format import Format
-from mrrecon.io.hdf5 import open_if_hdf5, read_text, require_dataset
+from mrrecon.io.hdf5 import holds_kspace, open_if_hdf5, read_text, require_dataset
 from mrrecon.io.ismrmrd_header import Header, parse_header
 from mrrecon.io.masks import read_fitting_mask
-from mrrecon.io.measured import SampledAlike, agree, nonzero, sampling_pattern
+from mrrecon.io.measured import SampledAlike, agree, sampling_pattern
 from mrrecon.operators.fourier import fft, ifft
 
 __all__ = ["FORMAT", "can_read", "read"]
@@ -44,11 +44,7 @@ _ORIENTATIONS = {
 
 def can_read(path: Path) -> bool:
     """Whether this is HDF5 with a complex ``kspace`` of three or four axes."""
-    with open_if_hdf5(path) as file:
-        if file is None or "kspace" not in file:
-            return False
-        data = file["kspace"]
-        return getattr(data, "ndim", 0) in (3, 4) and data.dtype.kind == "c" and "format" not in file.attrs
+    return holds_kspace(path, (3, 4), "c")
 
 
 @dataclass(frozen=True)
@@ -106,7 +102,7 @@ def read(path: Path, options: FastMRIOptions) -> Acquisition:
         if header is not None and layout.axes == promised and axes is None:
             _check_axes(header, data.shape, path)
         first, stop = _range(options.slices, stored[1], layout, path)
-        found, complete = _found(data, layout, stored, first, stop, path)
+        found, complete = _found(data, layout, first, stop, path)
         two_dimensional = layout.hybrid and layout.axes in ("xcyz", "xyz", "cxyz", "cyz") and _is_lines(found)
         if readout is None:
             readout = _readout(found, path) if two_dimensional else "x"
@@ -219,7 +215,7 @@ def _check_axes(header: Header, shape: tuple[int, ...], path: Path) -> None:
         )
 
 
-def _range(slices: tuple[int, int] | None, n: int, layout: Layout, path: Path) -> tuple[int, int]:
+def _range(slices: tuple[int, int] | None, n: int, layout: AxisLayout, path: Path) -> tuple[int, int]:
     if slices is None:
         return 0, n
     first, stop = (int(at) for at in slices)
@@ -232,29 +228,20 @@ def _range(slices: tuple[int, int] | None, n: int, layout: Layout, path: Path) -
 # ---- samples ------------------------------------------------------------------------------------------------
 
 
-def _found(
-    data: Any, layout: Layout, stored: tuple[int, ...], first: int, stop: int, path: Path
-) -> tuple[np.ndarray, bool]:
+def _found(data: Any, layout: AxisLayout, first: int, stop: int, path: Path) -> tuple[np.ndarray, bool]:
     """Measured samples by the data, and whether all slices were looked at; of many slices, a few are."""
-    letters = [letter for letter in layout.axes if letter != "c"]
     rows = None
     if layout.hybrid and layout.axes[0] == "x":
         few = np.linspace(first, stop - 1, LOOKED_AT).astype(int).tolist()
         rows = sorted(set(few)) if stop - first > LOOKED_AT else list(range(first, stop))
-    taken = nonzero(data, layout.order[0], rows)
-    n_x = stored[1] if rows is None else len(rows)
-    taken = taken.transpose([letters.index(letter) for letter in "xyz" if letter in letters])
-    taken = taken.reshape(n_x, *stored[2:])
+    taken = samples_taken(data, layout, rows)
     if rows is None:
         taken = taken[first:stop]
-    for axis, roll in enumerate(layout.roll):
-        if roll:
-            taken = np.roll(taken, taken.shape[axis] // 2, axis)
     found = sampling_pattern(taken, path, hybrid=layout.hybrid, readout="y" if layout.hybrid else "x")
     return found, rows is None or len(rows) == stop - first
 
 
-def _unrolled(pattern: np.ndarray, layout: Layout) -> np.ndarray:
+def _unrolled(pattern: np.ndarray, layout: AxisLayout) -> np.ndarray:
     """(y, z) pattern in the order of the file."""
     for axis, roll in enumerate(layout.roll[1:]):
         if roll:
@@ -293,7 +280,7 @@ def _limits(header: Header | None, width: int) -> np.ndarray | None:
 
 
 def _within_limits(
-    claimed: np.ndarray, pattern: np.ndarray, named: np.ndarray | None, data: Any, layout: Layout, path: Path
+    claimed: np.ndarray, pattern: np.ndarray, named: np.ndarray | None, data: Any, layout: AxisLayout, path: Path
 ) -> np.ndarray:
     """Columns that hold data, with a note where the header's limits differ; next to nothing outside them is nothing.
 

@@ -21,7 +21,7 @@ from mrrecon.io.checks import array_bytes, reading, require_memory
 from mrrecon.lazy import LazyPlanes
 from mrrecon.operators.backend import num_threads
 
-__all__ = ["ArrangedArray", "FileArray", "H5Array", "MemmapArray", "in_memory"]
+__all__ = ["ArrangedArray", "FileArray", "H5Array", "MemmapArray", "along", "alternating", "in_memory", "in_order"]
 
 Planes = Callable[[np.ndarray], np.ndarray]
 
@@ -45,6 +45,22 @@ def in_memory(stored: np.ndarray) -> np.ndarray:
     with ThreadPoolExecutor(num_threads()) as pool:
         list(pool.map(copy, np.ndindex(stored.shape[:-3])))
     return out
+
+
+def in_order(stored: np.ndarray, axes: Sequence[int | None]) -> np.ndarray:
+    """View of an array with the axes (coils, x, y, z), given where it has each, ``None`` for one that is missing."""
+    present = tuple(axis for axis in axes if axis is not None)
+    return stored.transpose(present)[tuple(None if axis is None else slice(None) for axis in axes)]
+
+
+def along(factors: np.ndarray, axis: int) -> np.ndarray:
+    """Factors along one of the axes (coils, x, y, z), to multiply an array by."""
+    return factors.reshape([-1 if a == axis else 1 for a in range(4)])
+
+
+def alternating(n: int) -> np.ndarray:
+    """Signs ``(n,)``, float32, by which an image is shifted by half the field of view, +1 in the middle of k-space."""
+    return np.where((np.arange(n) - n // 2) % 2, -1, 1).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,8 +125,7 @@ class H5Array(FileArray):
         if part.dtype.names:
             real, imag = part.dtype.names
             part = part[real] + 1j * part[imag]
-        present = tuple(axis for axis in self.axes if axis is not None)
-        part = part.transpose(present)[tuple(None if axis is None else slice(None) for axis in self.axes)]
+        part = in_order(part, self.axes)
         part = part[coils if self.axes[0] is None else slice(None), xs if self.axes[1] is None else slice(None)]
         if self.interleaved:
             part = part[0::2] + np.complex64(1j) * part[1::2]
@@ -145,9 +160,7 @@ class MemmapArray(FileArray):
 
     def _planes(self, coils: slice, xs: Any) -> np.ndarray:
         stored = np.memmap(self.path, np.dtype(self.source_dtype), "r", self.offset, self.source_shape, self.order)
-        present = tuple(axis for axis in self.axes if axis is not None)
-        view = stored.transpose(present)[tuple(None if axis is None else slice(None) for axis in self.axes)]
-        part = in_memory(view[coils, xs])
+        part = in_memory(in_order(stored, self.axes)[coils, xs])
         return self.finish(part) if self.finish else part
 
 
@@ -190,9 +203,7 @@ class ArrangedArray(FileArray):
                 planes = np.roll(planes, planes.shape[axis] // 2, axis)
         for axis in (1, 2, 3):
             if self.chop[axis - 1]:
-                at = np.arange(xs.start, xs.stop) if axis == 1 else np.arange(planes.shape[axis])
-                signs = np.where((at - self.source.shape[axis] // 2) % 2, -1, 1).astype(np.float32)
-                planes = planes * signs.reshape([-1 if a == axis else 1 for a in range(4)])
+                planes = planes * along(alternating(self.source.shape[axis])[xs if axis == 1 else slice(None)], axis)
         if self.mask is not None:
             np.copyto(planes, 0, where=~(self.mask if self.mask.ndim == 2 else self.mask[xs]))
         return self.finish(planes) if self.finish else planes

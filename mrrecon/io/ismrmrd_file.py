@@ -43,7 +43,7 @@ def can_read(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class TableSource:
-    """Samples of the readouts of an ISMRMRD table, a :class:`mrrecon.io.ismrmrd_lines.Source`.
+    """Samples of the readouts of an ISMRMRD table, a :class:`mrrecon.io.readout_layout.Source`.
 
     Parameters
     ----------

@@ -35,7 +35,18 @@ __all__ = ["FORMAT", "VERSION", "can_read", "read", "read_reference", "reconstru
 VERSION = 1
 _CHUNK_BYTES = 2**20
 _FILTERS = {"compression": "lzf"}
-_RECORDED = ("solver", "settings", "scale", "acceleration", "seconds", "metrics", "versions", "history")
+_RECORDED = (
+    "solver",
+    "settings",
+    "estimates",
+    "stopped",
+    "scale",
+    "acceleration",
+    "seconds",
+    "metrics",
+    "versions",
+    "history",
+)
 
 
 def can_read(path: Path) -> bool:

@@ -12,7 +12,17 @@ from mrrecon.io.checks import array_bytes, reading, require_input, require_memor
 from mrrecon.io.file_arrays import in_memory
 from mrrecon.operators.backend import to_numpy
 
-__all__ = ["cfl_dimensions", "is_cfl", "is_npy", "npy_header", "read_cfl", "read_npy", "write_cfl", "write_npy"]
+__all__ = [
+    "cfl_dimensions",
+    "is_cfl",
+    "is_npy",
+    "npy_header",
+    "read_cfl",
+    "read_npy",
+    "read_plain",
+    "write_cfl",
+    "write_npy",
+]
 
 _MAX_AXES = 16
 _NPY = b"\x93NUMPY"
@@ -148,3 +158,17 @@ def write_npy(array: np.ndarray, path: str | Path) -> Path:
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.save(file, array, allow_pickle=False)
     return Path(path)
+
+
+def read_plain(path: str | Path) -> np.ndarray | None:
+    """Read a whole array from BART's or NumPy's files; ``None`` where the file is another.
+
+    Raises
+    ------
+    FileFormatError
+        If it is missing or damaged.
+    """
+    if is_cfl(path):
+        return read_cfl(path)
+    found = require_input(path)
+    return read_npy(found) if is_npy(found) else None

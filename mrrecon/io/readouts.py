@@ -1,7 +1,7 @@
 """From a table of readouts to an acquisition: what every format does whose files are lists of readouts.
 
 A reader translates its headers into an :class:`~mrrecon.io.ismrmrd_header.Header` and a table of
-``HEADER_DTYPE`` and says where the samples are (a :class:`~mrrecon.io.ismrmrd_lines.Source`);
+``HEADER_DTYPE`` and says where the samples are (a :class:`~mrrecon.io.readout_layout.Source`);
 :func:`acquisition_of` does the rest:
 
 - one contrast, repetition, set, phase ... is read, with a note of what else there is; averages are averaged; lines
@@ -33,14 +33,15 @@ import numpy as np
 from mrrecon.acquisition import Acquisition, Domain, Step
 from mrrecon.errors import CalibrationError, DataError, FileFormatError
 from mrrecon.io.format import ReaderOptions
-from mrrecon.io.ismrmrd_centring import mention_wrapped
 from mrrecon.io.ismrmrd_header import Header, affine_of, flagged
-from mrrecon.io.ismrmrd_lines import Layout, LinesArray, Source, in_batches, plan_layout
+from mrrecon.io.readout_array import SortedReadouts
 from mrrecon.io.readout_geometry import Stack, directions_of, stack_of
+from mrrecon.io.readout_layout import ReadoutLayout, Source, in_batches, plan_layout
 from mrrecon.io.readout_noise import noise_covariance
 from mrrecon.io.readout_phase import corrected
 from mrrecon.io.readout_reference import compare
 from mrrecon.io.readout_selection import Selection, select
+from mrrecon.io.readout_wrapping import mention_wrapped
 
 __all__ = ["ReadoutOptions", "acquisition_of"]
 
@@ -153,7 +154,7 @@ def acquisition_of(
     volumetric = len(np.unique(heads["idx"]["kspace_encode_step_2"][found.imaging])) > 1
     stack = _slices(heads, header, found, volumetric, options, path)
 
-    def plan(rows: np.ndarray) -> Layout:
+    def plan(rows: np.ndarray) -> ReadoutLayout:
         slices = None if stack is None else stack.slices
         settings = (header, heads, rows, volumetric, options.remove_oversampling, path)
         planned = plan_layout(*settings, slices=slices, center_lines=options.center_lines)
@@ -227,7 +228,7 @@ def _slices(
     return stack
 
 
-def _measured(source: Source, layout: Layout) -> tuple[Layout, np.ndarray]:
+def _measured(source: Source, layout: ReadoutLayout) -> tuple[ReadoutLayout, np.ndarray]:
     """Layout of what was really measured, and the mean energy of the samples of each coil, ``(coils,)``.
 
     Converters fill what was not measured with zeros: whole readouts, and the ends of all of them.
@@ -267,8 +268,8 @@ def _measured(source: Source, layout: Layout) -> tuple[Layout, np.ndarray]:
 
 
 def _with_reference(
-    source: Source, header: Header, found: Selection, layout: Layout, plan: Callable[[np.ndarray], Layout]
-) -> tuple[Layout, Layout | None]:
+    source: Source, header: Header, found: Selection, layout: ReadoutLayout, plan: Callable[[np.ndarray], ReadoutLayout]
+) -> tuple[ReadoutLayout, ReadoutLayout | None]:
     """Layout with the reference lines that belong to the image, and that of those which are another scan."""
     if not found.reference.size:
         return layout, None
@@ -294,7 +295,7 @@ def _with_reference(
     return merged, None
 
 
-def _agreement(source: Source, layout: Layout) -> str:
+def _agreement(source: Source, layout: ReadoutLayout) -> str:
     """A note if lines that are averaged do not agree with each other, near the centre of k-space."""
     _, index, counts = np.unique(layout.spots, return_inverse=True, return_counts=True)
     repeated = np.flatnonzero(counts[index] > 1)
@@ -312,7 +313,7 @@ def _agreement(source: Source, layout: Layout) -> str:
     )
 
 
-def _with_maps(scan: Acquisition, source: Source, reference: Layout) -> tuple[Acquisition, str]:
+def _with_maps(scan: Acquisition, source: Source, reference: ReadoutLayout) -> tuple[Acquisition, str]:
     """Coil maps from reference lines that are a scan of their own, and a note."""
     n = len(reference.rows)
     domain: Domain = "kspace" if reference.keeps_readout else "image"
@@ -320,7 +321,7 @@ def _with_maps(scan: Acquisition, source: Source, reference: Layout) -> tuple[Ac
         if not reference.volumetric and len(np.unique(reference.first)) < reference.shape[1]:
             raise CalibrationError("they do not cover all slices")
         lines = Acquisition(
-            kspace=LinesArray(source.path, reference.shape, source, reference),
+            kspace=SortedReadouts(source.path, reference.shape, source, reference),
             mask=reference.mask(),
             domains=(domain, "kspace", "kspace"),
             readout=scan.readout,
@@ -339,7 +340,7 @@ def _assemble(
     source: Source,
     header: Header,
     heads: np.ndarray,
-    layout: Layout,
+    layout: ReadoutLayout,
     stack: Stack | None,
     voxel_size: tuple[float, float, float] | None,
     covariance: np.ndarray | None,
@@ -380,7 +381,7 @@ def _assemble(
         **settings,
     }
     return Acquisition(
-        kspace=LinesArray(source.path, layout.shape, source, layout),
+        kspace=SortedReadouts(source.path, layout.shape, source, layout),
         mask=layout.mask(),
         noise_covariance=covariance,
         voxel_size=voxel,

@@ -14,52 +14,21 @@ import numpy as np
 from mrrecon.acquisition import Acquisition, Step
 from mrrecon.atomic import check_target, try_target
 from mrrecon.errors import FileFormatError, OutputError
-from mrrecon.io import (
-    bart_cfl,
-    calgary_campinas,
-    dicom,
-    fastmri,
-    ismrmrd_file,
-    mrrecon_h5,
-    nifti,
-    npy,
-    png,
-    twix,
-)
+from mrrecon.io import bart_cfl, calgary_campinas, dicom, fastmri, ismrmrd_file, mrrecon_h5, nifti, npy, png, twix
 from mrrecon.io.centring import centred
 from mrrecon.io.checks import array_bytes, is_same_file, reading, require_input, require_memory
 from mrrecon.io.format import KINDS, Format, Kind, Result
 from mrrecon.settings import value_problem
 
-__all__ = [
-    "check_output",
-    "checked_options",
-    "detect",
-    "find_writer",
-    "formats",
-    "read",
-    "reader_options",
-    "write",
-]
+__all__ = ["check_output", "checked_options", "detect", "find_writer", "formats", "read", "reader_options", "write"]
 
 # in the order in which they are asked: the specific before the general
-_FORMATS = (
-    mrrecon_h5.FORMAT,
-    ismrmrd_file.FORMAT,
-    calgary_campinas.FORMAT,
-    fastmri.FORMAT,
-    bart_cfl.FORMAT,
-    npy.FORMAT,
-    twix.FORMAT,
-    nifti.FORMAT,
-    png.FORMAT,
-    dicom.FORMAT,
-)
+_MODULES = (mrrecon_h5, ismrmrd_file, calgary_campinas, fastmri, bart_cfl, npy, twix, nifti, png, dicom)
 
 
 def formats() -> dict[str, Format]:
     """Return every format by name."""
-    return {f.name: f for f in _FORMATS}
+    return {module.FORMAT.name: module.FORMAT for module in _MODULES}
 
 
 def detect(path: str | os.PathLike[str]) -> Format:

@@ -52,7 +52,7 @@ _MOST_LINES = 65535
 
 @dataclass(frozen=True, eq=False)
 class TwixSource:
-    """Samples of twix readouts, a :class:`mrrecon.io.ismrmrd_lines.Source`.
+    """Samples of twix readouts, a :class:`mrrecon.io.readout_layout.Source`.
 
     Parameters
     ----------

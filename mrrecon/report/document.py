@@ -23,19 +23,9 @@ from mrrecon.studies.row import Row, row_name
 __all__ = ["write_report"]
 
 PLACE = ("run", "file", "acceleration", "achieved", "method", "variant", "prior", "seed")
-MEANS = (
-    "line",
-    "method",
-    "prior",
-    "setting",
-    "acceleration",
-    "files",
-    "variants",
-    "psnr",
-    "psnr_deviation",
-    *MEASURES[1:],
-)
-PER_FILE = ("line", "method", "prior", "setting", "variant", "file", "acceleration", "achieved", "seeds", *MEASURES)
+KIND = ("line", "method", "prior", "setting")
+MEANS = (*KIND, "acceleration", "files", "variants", "psnr", "psnr_deviation", *MEASURES[1:])
+PER_FILE = (*KIND, "variant", "file", "acceleration", "achieved", "seeds", *MEASURES)
 NUMBERS = ("psnr", "psnr_complex", "psnr_component", "ssim", "nmse", "nrmse", "nmse_complex")
 PER_RUN = (*PLACE, *NUMBERS, "policy", "seconds", "evaluations", "iterations", "stopped", "device", "threads", "error")
 MONTAGE = Style(column=1.9, head=0.75, font=7)

@@ -103,12 +103,14 @@ def draw_settings(summary: Summary, path: str | Path) -> Path | None:
     path
         None, and no file, if no method has a grid of one setting with numbers.
     """
+    from matplotlib import colormaps
+
     records = [r for r in _over_files(summary) if r["value"] is not None]
     lines = [x for x in summary.lines if len({r["value"] for r in records if r["line"] == x}) > 1]
     if not lines:
         return None
     figure, all_axes = _figure(len(lines), PANEL)
-    shades = _shades(len(summary.accelerations))
+    shades = colormaps["viridis"](np.linspace(0, 0.9, len(summary.accelerations)))
     for axes, line in zip(all_axes, lines, strict=True):
         own = [r for r in records if r["line"] == line]
         for acceleration, shade in zip(summary.accelerations, shades, strict=True):
@@ -148,20 +150,13 @@ def _logarithmic(axes: Any) -> None:
 
 def _over_files(summary: Summary) -> list[dict[str, Any]]:
     """Means over files of each method's variants; of those only that have as many files as any."""
-    groups = grouped(summary.by_variant(), lambda r: (r["line"], r["acceleration"], r["variant"]))
-    most: dict[tuple[Any, ...], int] = {}
-    for key, records in groups.items():
-        most[key[:2]] = max(most.get(key[:2], 0), len(records))
-    return [
-        {
-            "line": key[0],
-            "method": records[0]["method"],
-            "acceleration": key[1],
-            **means(records, ("psnr", "seconds", "evaluations", "value")),
-        }
-        for key, records in groups.items()
-        if len(records) == most[key[:2]]
-    ]
+    found = []
+    for of_line in grouped(summary.by_variant(), lambda r: (r["line"], r["acceleration"])).values():
+        variants = grouped(of_line, lambda r: r["variant"]).values()
+        for records in (one for one in variants if len(one) == max(map(len, variants))):
+            place = {name: records[0][name] for name in ("line", "method", "acceleration")}
+            found.append({**place, **means(records, ("psnr", "seconds", "evaluations", "value"))})
+    return found
 
 
 def _figure(panels: int, size: tuple[float, float]) -> tuple[Any, list[Any]]:
@@ -191,9 +186,3 @@ def _colours(summary: Summary) -> dict[str, Any]:
 
     shades = colormaps["tab10"] if len(summary.lines) <= 10 else colormaps["tab20"]
     return {line: shades(i % shades.N) for i, line in enumerate(summary.lines)}
-
-
-def _shades(number: int) -> list[Any]:
-    from matplotlib import colormaps
-
-    return [colormaps["viridis"](x) for x in np.linspace(0, 0.9, number)]

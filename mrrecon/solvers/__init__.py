@@ -1,8 +1,8 @@
 """Reconstruction methods, one module each; all have the contract ``solver(acquisition, callback=None)``.
 
 >>> from mrrecon import solvers
->>> solvers.names()
-['zero-filled', 'cg-sense', 'l1-wavelet', 'tv', 'variational', 'dds', 'tpdm', 'diffusion-mbir', 'dps']
+>>> solvers.names()[:3]
+['zero-filled', 'cg-sense', 'l1-wavelet']
 >>> solvers.get("cg-sense")(max_iter=10)  # doctest: +SKIP
 CGSense(lam=None, max_iter=10, tolerance=0.001)
 

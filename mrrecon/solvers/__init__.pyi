@@ -7,6 +7,8 @@ from .diffusion_mbir import DiffusionMBIR as DiffusionMBIR
 from .dps import DPS as DPS
 from .l1_wavelet import L1Wavelet as L1Wavelet
 from .progress_bar import progress as progress
+from .published import Published as Published
+from .red_diff import RedDiff as RedDiff
 from .registry import get as get
 from .registry import names as names
 from .tuning import Tuned as Tuned

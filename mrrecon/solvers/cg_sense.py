@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mrrecon.solvers.parts.data_step import conjugate_gradients
-from mrrecon.solvers.parts.iterative import Iteration, IterativeSolver, Start
+from mrrecon.solvers.parts.iterative import IterativeSolver
+from mrrecon.solvers.parts.loop import Iteration, Start
 from mrrecon.solvers.parts.problem import Problem
 
 __all__ = ["CGSense"]

@@ -9,11 +9,10 @@ import numpy as np
 
 from mrrecon.operators.backend import get_array_module
 from mrrecon.operators.vectors import cg_curvature
-from mrrecon.solvers.dds import SinglePlaneSampler, WarmDataStep
 from mrrecon.solvers.parts.data_step import data_step
-from mrrecon.solvers.parts.plane_priors import SlicedPrior
-from mrrecon.solvers.parts.posterior import DataConsistency
-from mrrecon.solvers.parts.posterior_steps import Guess
+from mrrecon.solvers.parts.plane_priors import PlanePriors
+from mrrecon.solvers.parts.posterior import DataConsistency, SinglePlaneSampler
+from mrrecon.solvers.parts.posterior_steps import Guess, WarmDataStep
 from mrrecon.solvers.parts.problem import Problem
 
 __all__ = ["DiffusionMBIR"]
@@ -51,7 +50,7 @@ class DiffusionMBIR(SinglePlaneSampler):
         if not self.tv >= 0:
             raise ValueError(f"tv must not be negative, got {self.tv}; 0 means no total variation.")
 
-    def data_consistency(self, problem: Problem, prior: SlicedPrior) -> DataConsistency:
+    def data_consistency(self, problem: Problem, prior: PlanePriors) -> DataConsistency:
         """See :class:`~mrrecon.solvers.parts.posterior.PosteriorSampler`."""
         return _AcrossSlices(problem, self.cg_steps, self.tv) if self.tv > 0 else WarmDataStep(problem, self.cg_steps)
 
@@ -74,7 +73,7 @@ class _AcrossSlices:
         pull = differences_adjoint(self._split - error * self._dual, axis)
         coupled = replace(
             problem,
-            encoding=_WithDifferences(problem.encoding, axis, guess.weight),  # type: ignore[arg-type]
+            encoding=_WithDifferences(problem.encoding, axis, guess.weight),
             backprojection=problem.backprojection + weight * pull,
         )
         estimate = data_step(coupled, guess.clean, guess.weight, self._steps, guess.clean + self._correction)

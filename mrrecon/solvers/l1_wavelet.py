@@ -12,7 +12,8 @@ import numpy as np
 from mrrecon.operators.backend import get_array_module
 from mrrecon.operators.vectors import average, extrapolate, gradient_step
 from mrrecon.operators.wavelet import WaveletTransform
-from mrrecon.solvers.parts.iterative import Iteration, IterativeSolver, Start
+from mrrecon.solvers.parts.iterative import IterativeSolver
+from mrrecon.solvers.parts.loop import Iteration, Start
 from mrrecon.solvers.parts.problem import Problem
 
 __all__ = ["L1Wavelet"]
@@ -76,7 +77,7 @@ class L1Wavelet(IterativeSolver):
 
     def iterations(self, problem: Problem, lam: float, start: Start) -> Iterator[Iteration]:
         """See :class:`~mrrecon.solvers.parts.iterative.IterativeSolver`."""
-        transform = WaveletTransform(start.image.shape[-3:], self.wavelet, self.levels)
+        transform = WaveletTransform(start.image.shape[1:], self.wavelet, self.levels)
         threshold = lam * problem.zero_filled_noise if lam else 0.0
         return _proximal_gradient(problem, transform, threshold, start.image, self.seed)
 
@@ -117,8 +118,7 @@ def _proximal_gradient(
 
 def _denoise(point: Any, new: Any, work: Any, transform: WaveletTransform, threshold: float, shift: list[int]) -> None:
     """Write the proximal map of the penalty at `point` to `new`, for each set of maps."""
-    cube = transform.shape
-    for a, w, b in zip(point.reshape(-1, *cube), work.reshape(-1, *cube), new.reshape(-1, *cube), strict=True):
+    for a, w, b in zip(point, work, new, strict=True):
         transform.forward(a, shift, out=w)
         transform.shrink(w, threshold)
         transform.inverse(w, shift, out=b)

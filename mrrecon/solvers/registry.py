@@ -17,6 +17,8 @@ _METHODS = {  # name on the command line -> class
     "l1-wavelet": "L1Wavelet",
     "tv": "TotalVariation",
     "variational": "Variational",
+    "red-diff": "RedDiff",
+    "published": "Published",
     "dds": "DDS",
     "tpdm": "TPDM",
     "diffusion-mbir": "DiffusionMBIR",

@@ -117,7 +117,7 @@ def _result(study: Study, run: Run, scan: Acquisition, results: Results) -> Resu
 
     device = _device(study, run)
     result = run.solver(scan.to(device))
-    if result.settings.get("stopped") == "interrupted":  # Ctrl-C: an image so far is no result of a study
+    if result.stopped == "interrupted":  # Ctrl-C: an image so far is no result of a study
         raise KeyboardInterrupt
     quality = metrics.evaluate(result, scan.reference, study.policy())
     _save_planes(run, scan, result, results)
@@ -131,8 +131,8 @@ def _result(study: Study, run: Run, scan: Acquisition, results: Results) -> Resu
         "seconds": result.seconds,
         "evaluations": last.get("evaluations"),
         "iterations": len(result.history),
-        "stopped": result.settings.get("stopped"),
-        "used": _plain(result.settings),
+        "stopped": result.stopped or None,
+        "used": _plain({**result.settings, **result.estimates}),
         "history": [{name: _rounded(value) for name, value in step.items()} for step in result.history],
         "provenance": [[step.name, _plain(step.settings)] for step in scan.provenance],
         "device": device,

@@ -6,7 +6,7 @@ darker. A phase takes 8 bits more. In memory the bytes stay bytes; slices are de
 Layout (version 1). Attributes ``format = "mrrecon training"``, ``version`` and ``record`` (JSON: settings, number of
 volumes); the groups ``train`` and ``validation`` hold one group per volume with the dataset ``magnitude`` (uint8), for
 complex images ``phase`` (uint8), and the attribute ``record`` (JSON: name, voxel size, top value, bits, level,
-subject, source). What is stored are differences: see :func:`_differences`.
+subject, source). What is stored are :func:`~mrrecon.training.differences.differences`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import numpy as np
 
 from mrrecon.errors import DataError, FileFormatError
 from mrrecon.grid import Grid
+from mrrecon.training.differences import differences, undo_differences
 from mrrecon.training.volumes import Source, TrainingVolume, find_volumes, read_volumes
 
 __all__ = ["PackedVolume", "open_volumes", "pack", "quantise", "read_pack"]
@@ -34,7 +35,6 @@ TOP_PERCENTILE = 99.99  # the brightest voxels (vessels near a coil) are cut off
 LEAST_TOP = 2.0  # ... but never below this multiple of bright tissue
 AIR = (0.06, 0.12)  # local mean below which voxels connected to the border are air: twice that of the border, within
 AIR_WINDOW = 5  # side, voxels, of that local mean
-DIFFERENCE_LEVELS = 3  # grids of every 2nd, 4th, 8th voxel
 MARGIN = 2  # voxels of air that stay around the object
 
 Split = Literal["train", "validation"]
@@ -251,7 +251,7 @@ def _write(group: Any, volume: PackedVolume) -> None:
     group.attrs["record"] = np.bytes_(json.dumps(record))
     for name, codes in (("magnitude", volume.magnitude), ("phase", volume.phase)):
         if codes is not None:
-            data = _differences(codes)
+            data = differences(codes)
             group.create_dataset(
                 name, data=data, chunks=data.shape, shuffle=True, compression="gzip", compression_opts=9
             )
@@ -314,46 +314,6 @@ def _is_pack(path: Path) -> bool:
         return file is not None and _text(file, "format") == FORMAT
 
 
-def _grids(shape: tuple[int, ...]) -> list[tuple[int, tuple[slice, ...]]]:
-    """Axis and grid of every round of prediction, finest first; later rounds see the even planes of earlier ones."""
-    rounds = []
-    for level in range(DIFFERENCE_LEVELS):
-        step = 2**level
-        for axis in range(3):
-            grid = tuple(slice(None, None, 2 * step if a < axis else step) for a in range(3))
-            if len(range(0, shape[axis], step)) > 1:
-                rounds.append((axis, grid))
-    return rounds
-
-
-def _prediction(planes: np.ndarray) -> np.ndarray:
-    """Predict odd planes (along the first axis) as the mean of the even ones beside them."""
-    even = planes[::2].astype(np.uint16)
-    left = even[: len(planes) // 2]
-    right = even[1 : len(left) + 1] if len(planes) % 2 else np.concatenate([even[1:], even[-1:]])
-    return ((left + right) >> 1).astype(np.uint8)
-
-
-def _differences(codes: np.ndarray) -> np.ndarray:
-    """Subtract from every other plane, along each axis in turn and on ever coarser grids, what its neighbours predict.
-
-    Exact, modulo 256. The differences are small, so that gzip makes an eighth less of them than of the codes.
-    """
-    result = codes.copy()
-    for axis, grid in _grids(codes.shape):
-        planes = np.moveaxis(codes[grid], axis, 0)
-        np.moveaxis(result[grid], axis, 0)[1::2] -= _prediction(planes)
-    return result
-
-
-def _undo_differences(differences: np.ndarray) -> np.ndarray:
-    codes = differences.copy()
-    for axis, grid in reversed(_grids(codes.shape)):
-        planes = np.moveaxis(codes[grid], axis, 0)
-        planes[1::2] += _prediction(planes)
-    return codes
-
-
 def _text(item: Any, name: str) -> str:
     from mrrecon.io.hdf5 import read_text
 
@@ -375,7 +335,7 @@ def _read(group: Any, path: Path) -> PackedVolume:
             if data.dtype != np.uint8:
                 raise FileFormatError(f"{path}: {name!r} has dtype {data.dtype}, expected uint8; the file is damaged.")
             require_memory(math.prod(data.shape), f"A volume of {path}")
-            arrays[name] = _undo_differences(data[()])
+            arrays[name] = undo_differences(data[()])
     magnitude = arrays["magnitude"]
     assert magnitude is not None
     return PackedVolume(

@@ -7,16 +7,14 @@ so that each kernel is compiled once.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
+
+from mrrecon.operators.kernels.compiled import compiled
 
 __all__ = ["combine", "expand", "load", "store", "weigh"]
 
-# Reordering sums is allowed (vector units); NaN and Inf keep their meaning.
-_jit = numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"}, error_model="numpy")
 
-
-@_jit
+@compiled
 def _expand_row(row: np.ndarray, m: np.ndarray, v: np.ndarray, add: bool) -> None:
     """Write (or add) m v."""
     if add:
@@ -27,7 +25,7 @@ def _expand_row(row: np.ndarray, m: np.ndarray, v: np.ndarray, add: bool) -> Non
             row[i] = m[i] * v[i]
 
 
-@_jit
+@compiled
 def _combine_row(v: np.ndarray, m: np.ndarray, row: np.ndarray, add: bool) -> None:
     """Write (or add) the conjugate of m row."""
     if add:
@@ -38,7 +36,7 @@ def _combine_row(v: np.ndarray, m: np.ndarray, row: np.ndarray, add: bool) -> No
             v[i] = (m[i] * row[i]).conjugate()
 
 
-@_jit
+@compiled
 def expand(maps: np.ndarray, image: np.ndarray, buffer: np.ndarray, c: int, x: int, shift: bool) -> None:
     """Write coil images; see reference."""
     sets, _, _, ny, nz = maps.shape
@@ -57,7 +55,7 @@ def expand(maps: np.ndarray, image: np.ndarray, buffer: np.ndarray, c: int, x: i
                         _expand_row(row, m, v, s > 0)
 
 
-@_jit
+@compiled
 def combine(maps: np.ndarray, buffer: np.ndarray, image: np.ndarray, c: int, x: int, shift: bool) -> None:
     """Combine coil images; see reference."""
     sets, _, _, ny, nz = maps.shape
@@ -76,7 +74,7 @@ def combine(maps: np.ndarray, buffer: np.ndarray, image: np.ndarray, c: int, x: 
                         _combine_row(v, m, row, c + i > 0)
 
 
-@_jit
+@compiled
 def weigh(buffer: np.ndarray, weights: np.ndarray, x: int) -> None:
     """Multiply by weights and conjugate; see reference."""
     ny, nz = weights.shape[1:]
@@ -89,14 +87,14 @@ def weigh(buffer: np.ndarray, weights: np.ndarray, x: int) -> None:
                     row[z] = row[z].conjugate() * w[z]
 
 
-@_jit
+@compiled
 def _store_row(out: np.ndarray, row: np.ndarray, keep: np.ndarray, factor: np.float32) -> None:
     for i in range(out.size):
         re, im = row[i].real * factor, row[i].imag * factor  # computed always, so that the loop vectorises
         out[i] = complex(re if keep[i] else np.float32(0), im if keep[i] else np.float32(0))
 
 
-@_jit
+@compiled
 def store(buffer: np.ndarray, mask: np.ndarray, kspace: np.ndarray, c: int, x: int, scale: float) -> None:
     """Write to centred k-space; see reference."""
     ny, nz = mask.shape[1:]
@@ -111,14 +109,14 @@ def store(buffer: np.ndarray, mask: np.ndarray, kspace: np.ndarray, c: int, x: i
                 _store_row(out[: nz - cut], row[cut:], keep[: nz - cut], factor)
 
 
-@_jit
+@compiled
 def _load_row(row: np.ndarray, data: np.ndarray, keep: np.ndarray, factor: np.float32) -> None:
     for i in range(row.size):
         re, im = data[i].real * factor, data[i].imag * -factor  # computed always, so that the loop vectorises
         row[i] = complex(re if keep[i] else np.float32(0), im if keep[i] else np.float32(0))
 
 
-@_jit
+@compiled
 def load(kspace: np.ndarray, mask: np.ndarray, buffer: np.ndarray, c: int, x: int, scale: float) -> None:
     """Read from centred k-space, conjugated; see reference."""
     ny, nz = mask.shape[1:]

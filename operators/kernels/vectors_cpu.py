@@ -5,16 +5,14 @@ The plain references are the expressions for CuPy in :mod:`mrrecon.operators.vec
 
 from __future__ import annotations
 
-import numba
 import numpy as np
+
+from mrrecon.operators.kernels.compiled import compiled
 
 __all__ = ["average", "curvature", "direction", "extrapolate", "gradient_step", "real_dot", "update"]
 
-# Reordering sums is allowed (vector units); NaN and Inf keep their meaning.
-_jit = numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"}, error_model="numpy")
 
-
-@_jit
+@compiled
 def real_dot(a: np.ndarray, b: np.ndarray) -> np.float32:
     """Real part of <a, b> over two flat arrays."""
     total = np.float32(0)
@@ -23,7 +21,7 @@ def real_dot(a: np.ndarray, b: np.ndarray) -> np.float32:
     return total
 
 
-@_jit
+@compiled
 def curvature(p: np.ndarray, q: np.ndarray, ridge: float) -> np.float32:
     """``q += ridge p`` over flat arrays; returns the real part of <p, q>."""
     factor, total = np.float32(ridge), np.float32(0)
@@ -34,7 +32,7 @@ def curvature(p: np.ndarray, q: np.ndarray, ridge: float) -> np.float32:
     return total
 
 
-@_jit
+@compiled
 def update(x: np.ndarray, r: np.ndarray, p: np.ndarray, q: np.ndarray, alpha: float) -> np.float32:
     """``x += alpha p; r -= alpha q`` over flat arrays; returns the new ``|r|^2``."""
     step, total = np.float32(alpha), np.float32(0)
@@ -46,7 +44,7 @@ def update(x: np.ndarray, r: np.ndarray, p: np.ndarray, q: np.ndarray, alpha: fl
     return total
 
 
-@_jit
+@compiled
 def direction(p: np.ndarray, r: np.ndarray, beta: float) -> None:
     """``p = r + beta p`` over flat arrays."""
     factor = np.float32(beta)
@@ -54,14 +52,14 @@ def direction(p: np.ndarray, r: np.ndarray, beta: float) -> None:
         p[i] = r[i] + factor * p[i]
 
 
-@_jit
+@compiled
 def gradient_step(point: np.ndarray, normal: np.ndarray, target: np.ndarray, step: float) -> None:
     """``point -= step * (normal - target)`` over flat float32 arrays."""
     for i in range(point.size):
         point[i] -= step * (normal[i] - target[i])
 
 
-@_jit
+@compiled
 def extrapolate(point: np.ndarray, new: np.ndarray, old: np.ndarray, beta: float) -> tuple[float, float]:
     """``point = new + beta (new - old)`` over flat float32 arrays; returns ``|new - old|^2`` and ``|new|^2``."""
     moved, size = 0.0, 0.0
@@ -74,7 +72,7 @@ def extrapolate(point: np.ndarray, new: np.ndarray, old: np.ndarray, beta: float
     return moved, size
 
 
-@_jit
+@compiled
 def average(mean: np.ndarray, new: np.ndarray, weight: float) -> tuple[float, float]:
     """``mean += weight (new - mean)`` over flat float32 arrays; returns ``|new - mean|^2`` and ``|mean|^2``."""
     moved, size = 0.0, 0.0

@@ -90,16 +90,6 @@ def test_denoiser_is_tweedies_formula_of_the_density(rng, kind, sigma):
 
 
 @every_kind
-def test_predicted_noise_is_minus_sigma_times_the_score_of_states(kind):
-    prior, t = make(kind), 250
-    alpha, sigma = prior.schedule.alpha(t), prior.schedule.sigma(t)
-    state = torch.as_tensor(complex_normal(np.random.default_rng(2), 3, *SHAPE)).requires_grad_()
-    prior.log_density(state / alpha, sigma / alpha).sum().backward()
-    predicted = prior.predict_noise(state.detach(), t).numpy()
-    np.testing.assert_allclose(predicted, -sigma * state.grad.numpy(), rtol=1e-5, atol=1e-5)
-
-
-@every_kind
 def test_without_noise_slices_stay_and_without_signal_the_mean_is_left(rng, kind):
     prior = make(kind)
     x = complex_normal(rng, 2, *SHAPE)

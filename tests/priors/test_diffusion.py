@@ -9,7 +9,7 @@ from torch import nn
 
 from mrrecon import priors
 from mrrecon.errors import PriorError, PriorInputError
-from mrrecon.priors.base import Condition
+from mrrecon.priors.condition import Condition
 from mrrecon.priors.diffusion import DiffusionPrior
 from mrrecon.priors.schedule import NoiseSchedule
 

@@ -115,7 +115,7 @@ def test_registering():
         return WaveletPrior(strength=0.5, levels=levels)
 
     priors.register("strong", lambda: WaveletPrior(strength=5.0))
-    assert priors.load("gentle", levels=2).levels == 2
+    assert priors.load("gentle", levels=2).depth == 2
     assert priors.load("strong").strength == 5.0
     assert {"gentle", "strong"} <= set(priors.names())
     assert priors.describe("gentle")["source"] == "registered"

@@ -9,7 +9,7 @@ import pytest
 from mrrecon import Grid
 from mrrecon.errors import DataError, FileFormatError
 from mrrecon.training import TrainingVolume, open_volumes, pack, quantise, read_pack
-from mrrecon.training.packing import _differences, _undo_differences
+from mrrecon.training.differences import differences, undo_differences
 
 
 def ball(shape=(40, 44, 36), voxel=(1.0, 1.0, 1.0), noise=0.0, seed=0, name="ball", **more):
@@ -86,13 +86,13 @@ def test_slabs_are_the_slices_of_the_volume():
 @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 3, 5), (16, 17, 9), (8, 1, 24)])
 def test_differences_are_undone_exactly(shape, rng):
     codes = rng.integers(0, 256, shape, dtype=np.uint8)
-    np.testing.assert_array_equal(_undo_differences(_differences(codes)), codes)
+    np.testing.assert_array_equal(undo_differences(differences(codes)), codes)
 
 
 def test_differences_of_smooth_images_are_small():
     codes = quantise(ball()).magnitude
     inside = codes[6:-6, 6:-6, 6:-6]
-    assert np.abs(_differences(inside).astype(np.int8).astype(int)).mean() < 0.3 * inside.mean()
+    assert np.abs(differences(inside).astype(np.int8).astype(int)).mean() < 0.3 * inside.mean()
 
 
 def test_a_file_gives_the_volumes_back(tmp_path):

@@ -17,12 +17,12 @@ from mrrecon.operators.backend import get_array_module, to_numpy
 
 if TYPE_CHECKING:
     from mrrecon.acquisition import Acquisition
-    from mrrecon.solvers.parts.iterative import Iteration
+    from mrrecon.solvers.parts.loop import Iteration
 
 __all__ = ["Checkpoint", "Fingerprint", "Saved", "digest", "fingerprint", "is_checkpoint"]
 
 EVERY = 60.0  # seconds
-FORMAT, VERSION = "mrrecon checkpoint", 2
+FORMAT, VERSION = "mrrecon checkpoint", 3
 ROUNDING = {"maps": 3e-3}  # relative; a calibration done again may put a voxel at the edge of the maps in or out
 LEAST_ROUNDING = 1e-5  # of all else: FFTs and products of matrices differ in the last bits between machines
 
@@ -32,11 +32,11 @@ Fingerprint = Mapping[str, "str | np.ndarray"]
 
 @dataclass(frozen=True)
 class Saved:
-    """What a checkpoint holds: the iterate, the number of iterations, what the method carries, and the history."""
+    """What a checkpoint holds: the iterate, the number of iterations, the state of the method, and the history."""
 
     image: np.ndarray
     done: int
-    carried: Mapping[str, np.ndarray]
+    state: Mapping[str, np.ndarray]
     history: Sequence[Mapping[str, float]]
 
 
@@ -78,7 +78,7 @@ class Checkpoint:
                 if version != str(VERSION):
                     raise OSError(f"it is of version {version or 'none'} of the format, this one is {VERSION}")
                 record = json.loads(file.attrs["record"])
-                arrays = {name: stored[()] for name, stored in file["carried"].items()}
+                arrays = {name: stored[()] for name, stored in file["state"].items()}
                 found = {**record["fingerprint"], **{name: stored[()] for name, stored in file["of"].items()}}
                 saved = Saved(file["image"][()], record["done"], arrays, record["history"])
         except (OSError, KeyError, ValueError) as error:
@@ -95,10 +95,10 @@ class Checkpoint:
 
     def offer(self, done: int, step: Iteration, history: Sequence[Mapping[str, float]]) -> None:
         """Take note of an iteration that can be gone on from; it is written if the last writing was a minute ago."""
-        carried = step.carry()
-        if carried is None:
+        state = step.state()
+        if state is None:
             return
-        self._pending = (done, step.image, carried, history)
+        self._pending = (done, step.image, state, history)
         if time.monotonic() - self._written >= EVERY:
             self._write()
 
@@ -115,7 +115,7 @@ class Checkpoint:
         from mrrecon.atomic import atomic_path
 
         assert self._pending is not None
-        done, image, carried, history = self._pending
+        done, image, state, history = self._pending
         text = {name: value for name, value in self.fingerprint.items() if isinstance(value, str)}
         record = {"fingerprint": text, "done": done, "history": list(history[:done])}
         with atomic_path(self.path) as temporary, h5py.File(temporary, "w") as file:
@@ -123,7 +123,7 @@ class Checkpoint:
             file.attrs["record"] = json.dumps(record)
             file["image"] = to_numpy(image)
             numbers = {name: value for name, value in self.fingerprint.items() if name not in text}
-            for group, arrays in (("carried", carried), ("of", numbers)):
+            for group, arrays in (("state", state), ("of", numbers)):
                 file.create_group(group)
                 for name, values in arrays.items():
                     file[group][name] = to_numpy(values)

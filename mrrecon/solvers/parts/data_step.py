@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mrrecon.operators.vectors import cg_direction, cg_update, real_dot
-from mrrecon.solvers.parts.iterative import Iteration
+from mrrecon.solvers.parts.loop import Iteration
 from mrrecon.solvers.parts.problem import Problem
 
 __all__ = ["conjugate_gradients", "data_step", "sense_start"]

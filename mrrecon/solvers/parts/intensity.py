@@ -30,7 +30,7 @@ def restored(problem: Problem, image: Any) -> Any:
     problem
         Has A, ``A^H y``, L, and where its k-space is fully sampled.
     image
-        x, ``(x, y, z)`` or ``(sets, x, y, z)``, at unit scale.
+        x, ``(sets, x, y, z)``, at unit scale.
 
     References
     ----------
@@ -45,7 +45,7 @@ def restored(problem: Problem, image: Any) -> Any:
         if block is not None:
             centre, width = block.start + len(block) // 2 - n // 2, min(len(block), max(1, round(WIDTH * n)))
             step = _low_pass(step, axis - 3, centre, width)
-    return image + xp.where(problem.seen.reshape(image.shape), step, 0) * np.float32(1 / problem.lipschitz)
+    return image + xp.where(problem.seen, step, 0) * np.float32(1 / problem.lipschitz)
 
 
 def _low_pass(a: Any, axis: int, centre: int, width: int) -> Any:

@@ -10,55 +10,50 @@ from typing import TYPE_CHECKING, Any, Union
 import numpy as np
 
 from mrrecon.errors import DataError
+from mrrecon.grid import LEAST_SIDE, MOST_OBLONG, Grid
 from mrrecon.operators.backend import get_array_module
 
 if TYPE_CHECKING:
-    from mrrecon.priors.base import Condition, SlicePrior
+    from mrrecon.priors.base import SlicePrior
+    from mrrecon.priors.condition import Condition
+    from mrrecon.priors.schedule import Spacing
 
-__all__ = ["PriorChoice", "SlicedPrior", "usable_planes"]
+__all__ = ["PlanePriors", "PriorChoice"]
 
 PriorChoice = Union[str, "SlicePrior", Sequence[Union[str, "SlicePrior"]]]
 """A prior, its name or folder; or three, one for each axis of the volume."""
 
-LEAST_SIDE = 8  # voxels; thinner slices carry nothing that a 2D prior knows
-MOST_OBLONG = 2.5  # ratio of in-plane voxel edges beyond which a plane is left out
 VOXEL_TOLERANCE = 0.1  # share by which voxels may leave the range of a prior without a warning
 
 
-class SlicedPrior:
-    """One or three slice priors, applied to slices of a volume.
+class PlanePriors:
+    """One or three slice priors, applied to the slices of volumes on a grid.
 
     Parameters
     ----------
     choice
         See :data:`PriorChoice`.
-    voxel_size
-        Voxel edges of the volume, mm.
-    planes
-        Axes that slices are cut perpendicular to.
+    grid
+        Of the volumes.
     device
         ``"cpu"`` or ``"cuda"``: where networks compute.
 
     Attributes
     ----------
+    planes : tuple of int
+        Axes that slices are cut perpendicular to: those that suit a 2D prior, see :meth:`mrrecon.grid.Grid.planes`.
     evaluations : int
         Number of slices that have gone through a prior so far: the cost that counts.
 
     Raises
     ------
     PriorError
-        If a prior cannot be loaded.
+        If a prior cannot be loaded, or needs something that it was not given.
     DataError
-        If there are neither one nor three priors.
+        If there are neither one nor three priors, or no plane suits them.
     """
 
-    def __init__(
-        self,
-        choice: PriorChoice,
-        voxel_size: tuple[float, float, float],
-        planes: Sequence[int] = (0, 1, 2),
-        device: str = "cpu",
-    ) -> None:
+    def __init__(self, choice: PriorChoice, grid: Grid, device: str = "cpu") -> None:
         from mrrecon import priors
 
         chosen: list[Any] = list(choice) if isinstance(choice, (list, tuple)) else [choice] * 3
@@ -68,68 +63,72 @@ class SlicedPrior:
         self.priors: list[SlicePrior] = [
             _moved(loaded[prior] if isinstance(prior, str) else prior, device) for prior in chosen
         ]
-        self.planes = tuple(planes)
-        self.voxel_size = voxel_size
-        self.evaluations = 0
-        told = {(id(self.priors[plane]), self.edges(plane)): plane for plane in reversed(self.planes)}
-        for plane in sorted(told.values()):  # the same thing is said once
+        self.grid, self.planes, self.evaluations = grid, grid.planes(), 0
+        if not self.planes:
+            raise DataError(
+                f"No plane of a volume of {'x'.join(map(str, grid.shape))} voxels of "
+                f"{'x'.join(f'{e:g}' for e in grid.voxel_size)} mm suits a 2D prior: slices must be at least "
+                f"{LEAST_SIDE} voxels wide and voxels at most {MOST_OBLONG:g} times as long as wide; use cg-sense or "
+                "l1-wavelet."
+            )
+        asked = {(id(self.priors[plane]), grid.slice_edges(plane)): plane for plane in reversed(self.planes)}
+        for plane in sorted(asked.values()):  # the same thing is said once
+            self.priors[plane].require_given()
             self._check_voxels(plane)
 
-    def edges(self, plane: int) -> tuple[float, float]:
-        """Pixel edges of the slices of a plane, mm."""
-        first, second = (edge for axis, edge in enumerate(self.voxel_size) if axis != plane)
-        return first, second
+    def levels(self, steps: int | None = None, first: float | None = None, spacing: Spacing = "noise-level") -> Any:
+        """Falling noise levels that all priors in use know; see :meth:`mrrecon.priors.SlicePrior.levels`."""
+        models = [self.priors[plane] for plane in self.planes]
+        return min(models, key=lambda model: model.levels(1)[0]).levels(steps, first, spacing)
 
-    def denoise(self, volume: Any, plane: int, sigma: float, chosen: Any = None) -> Any:
-        """Tweedie estimate of slices of a volume.
+    def denoise(self, image: Any, plane: int, level: float, reverse: tuple[bool, bool] = (False, False)) -> Any:
+        """Tweedie estimate of an image plus white noise, from its slices of one plane.
 
         Parameters
         ----------
-        volume
-            ``(x, y, z)``, complex64, at unit signal.
+        image
+            ``(sets, x, y, z)``, complex64, at unit signal.
         plane
             Axis that the slices are perpendicular to.
-        sigma
+        level
             Noise level, per real component.
-        chosen
-            Indices of slices; by default all.
-
-        Returns
-        -------
-        slices
-            ``(slices, ...)``: the plane's axis comes first, the other two keep their order.
+        reverse
+            Axes of the slices along which the prior sees them backwards.
         """
-        slices = self.slices(volume, plane, chosen)
-        self.evaluations += len(slices)
-        return self.priors[plane].denoise(slices, sigma, self._condition(plane, volume.shape[plane], chosen))
+        xp, turns = get_array_module(image), list(reverse)
+        turns.insert(plane, False)
+        turned = (slice(None), *(slice(None, None, -1 if backwards else 1) for backwards in turns))
+        condition = self.condition(plane, reverse=reverse)
+        clean = []
+        for volume in image[turned]:
+            self.evaluations += volume.shape[plane]
+            slices = self.priors[plane].denoise(self.slices(volume, plane), level, condition)
+            clean.append(xp.moveaxis(slices, 0, plane))
+        return xp.ascontiguousarray(xp.stack(clean)[turned])
 
-    def predict_noise(self, states: Any, plane: int, t: Any, number: int, chosen: Any = None) -> Any:
-        """Noise in diffusion states ``(slices, ...)`` that belong to the slices `chosen` of `number` slices."""
-        self.evaluations += len(states)
-        return self.priors[plane].predict_noise(states, t, self._condition(plane, number, chosen))
+    def denoise_slices(self, slices: Any, plane: int, levels: np.ndarray, chosen: np.ndarray) -> Any:
+        """Tweedie estimate of noisy slices ``(n, ...)`` of their own levels, which have the indices `chosen`."""
+        self.evaluations += len(slices)
+        return self.priors[plane].denoise(slices, levels, self.condition(plane, chosen))
 
     @staticmethod
     def slices(volume: Any, plane: int, chosen: Any = None) -> Any:
-        """Slices of a volume, contiguous; see :meth:`denoise`."""
+        """Slices ``(n, ...)`` of a volume ``(x, y, z)``, contiguous; the other two axes keep their order."""
         xp = get_array_module(volume)
         moved = xp.moveaxis(volume, plane, 0)
         return xp.ascontiguousarray(moved if chosen is None else moved[xp.asarray(chosen)])
 
-    @staticmethod
-    def volume(slices: Any, plane: int) -> Any:
-        """Put all slices of a plane together again."""
-        xp = get_array_module(slices)
-        return xp.ascontiguousarray(xp.moveaxis(slices, 0, plane))
+    def condition(self, plane: int, chosen: Any = None, reverse: tuple[bool, bool] = (False, False)) -> Condition:
+        """What is known of some slices of a plane, by default all."""
+        from mrrecon.priors.condition import Condition
 
-    def _condition(self, plane: int, number: int, chosen: Any) -> Condition:
-        from mrrecon.priors.base import Condition
-
+        number = self.grid.shape[plane]
         index = np.arange(number) if chosen is None else np.asarray(chosen)
         depth = np.zeros(len(index)) if number == 1 else 2 * index / (number - 1) - 1
-        return Condition(plane=plane, depth=depth, voxel_size=self.edges(plane))
+        return Condition(plane=plane, depth=depth, voxel_size=self.grid.slice_edges(plane), reversed=reverse)
 
     def _check_voxels(self, plane: int) -> None:
-        prior, edge = self.priors[plane], math.sqrt(math.prod(self.edges(plane)))
+        prior, edge = self.priors[plane], math.sqrt(math.prod(self.grid.slice_edges(plane)))
         if prior.voxel_sizes is None:
             return
         low, high = prior.voxel_sizes
@@ -139,37 +138,6 @@ class SlicedPrior:
                 f"{'xyz'[plane]} have {edge:.2g} mm; {_advice(prior.name, edge)}.",
                 stacklevel=2,
             )
-
-
-def usable_planes(shape: Sequence[int], voxel_size: Sequence[float]) -> tuple[int, ...]:
-    """Axes along which a volume can be cut into slices that a 2D prior understands.
-
-    Slices must be at least eight voxels wide, their voxels not too oblong: a stack of thick slices has one such plane.
-
-    Parameters
-    ----------
-    shape, voxel_size
-        Of the volume: voxels and mm, along (x, y, z).
-
-    Raises
-    ------
-    DataError
-        If there is none.
-    """
-    planes = []
-    for plane in range(3):
-        others = [axis for axis in range(3) if axis != plane]
-        wide = min(shape[axis] for axis in others) >= LEAST_SIDE
-        square = max(voxel_size[axis] for axis in others) <= MOST_OBLONG * min(voxel_size[axis] for axis in others)
-        if wide and square:
-            planes.append(plane)
-    if not planes:
-        raise DataError(
-            f"No plane of a volume of {'x'.join(map(str, shape))} voxels of {'x'.join(f'{e:g}' for e in voxel_size)} "
-            f"mm suits a 2D prior: slices must be at least {LEAST_SIDE} voxels wide and voxels at most "
-            f"{MOST_OBLONG:g} times as long as wide; use cg-sense or l1-wavelet."
-        )
-    return tuple(planes)
 
 
 def _moved(prior: SlicePrior, device: str) -> SlicePrior:

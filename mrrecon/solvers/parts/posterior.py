@@ -7,28 +7,21 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import pairwise
+from itertools import cycle, pairwise
 from typing import Any, Literal
 
 import numpy as np
 
+from mrrecon.errors import DataError
 from mrrecon.operators.vectors import real_dot
 from mrrecon.solvers.parts.data_step import sense_start
-from mrrecon.solvers.parts.iterative import Iteration, Start
-from mrrecon.solvers.parts.plane_priors import SlicedPrior
-from mrrecon.solvers.parts.posterior_steps import (
-    DataResidual,
-    Guess,
-    NoiseLadder,
-    Samples,
-    WhiteNoise,
-    perturbation,
-    predicted_noise,
-)
+from mrrecon.solvers.parts.loop import Iteration, Start
+from mrrecon.solvers.parts.plane_priors import PlanePriors
+from mrrecon.solvers.parts.posterior_steps import DataResidual, Guess, Samples, WhiteNoise, perturbation
 from mrrecon.solvers.parts.problem import Problem
 from mrrecon.solvers.parts.with_prior import PriorSolver
 
-__all__ = ["DataConsistency", "PosteriorSampler"]
+__all__ = ["DataConsistency", "PosteriorSampler", "SinglePlaneSampler"]
 
 FIRST_LEVEL = (0.1, 0.3)  # for one sample, for several
 SMALLEST_ERROR = 0.05  # of an estimate that is ever believed, relative to the noise level or, above one, the signal
@@ -56,8 +49,10 @@ class PosteriorSampler(PriorSolver):
         Number of steps of each sample. The prior sees every slice of one plane in each.
     tolerance
         Must be 0: a sampler that stops early ends among the noise.
-    prior, seed
+    prior
         See :class:`~mrrecon.solvers.parts.with_prior.PriorSolver`.
+    seed
+        Of all noise that is drawn.
     true_intensity
         As for other methods, but off: samples are of the posterior distribution as they are drawn.
     samples
@@ -81,7 +76,7 @@ class PosteriorSampler(PriorSolver):
         truth, and 0.3 for several, which then differ more as they should. ``"highest"``: as published, nothing but
         noise of the highest level that the prior knows.
     spacing
-        Of the noise levels; see :func:`mrrecon.priors.sampling_times`.
+        Of the noise levels; see :meth:`mrrecon.priors.SlicePrior.levels`.
 
     Notes
     -----
@@ -97,6 +92,7 @@ class PosteriorSampler(PriorSolver):
     """
 
     true_intensity: bool = field(default=False, kw_only=True)
+    seed: int = 0
     samples: int = 1
     eta: float = 0.85
     cg_steps: int = 5
@@ -141,24 +137,24 @@ class PosteriorSampler(PriorSolver):
         return 1.0
 
     @abstractmethod
-    def cycle(self, prior: SlicedPrior, number: int) -> Iterator[int]:
+    def cycle(self, prior: PlanePriors, number: int) -> Iterator[int]:
         """Yield the plane of each step of a sample, for ever."""
 
     @abstractmethod
-    def data_consistency(self, problem: Problem, prior: SlicedPrior) -> DataConsistency:
+    def data_consistency(self, problem: Problem, prior: PlanePriors) -> DataConsistency:
         """Return what makes the estimates of one sample agree with the data; it may remember earlier steps."""
 
-    def check_prior(self, prior: SlicedPrior, shape: tuple[int, int, int]) -> None:
+    def check_prior(self, prior: PlanePriors) -> None:
         """See :class:`~mrrecon.solvers.parts.with_prior.PriorSolver`: its levels must reach down from the first one."""
-        NoiseLadder.of(prior, self.max_iter, self.spacing, self._first_level())
+        prior.levels(self.max_iter, self._first_level(), self.spacing)
 
-    def steps(self, problem: Problem, prior: SlicedPrior, lam: float, start: Start) -> Iterator[Iteration]:
+    def steps(self, problem: Problem, prior: PlanePriors, lam: float, start: Start) -> Iterator[Iteration]:
         """See :class:`~mrrecon.solvers.parts.with_prior.PriorSolver`."""
         image = self._initial(problem, start)
-        ladder = NoiseLadder.of(prior, self.max_iter, self.spacing, self._first_level())
-        samples, before = Samples(problem, start.carried), image
+        levels = [*prior.levels(self.max_iter, self._first_level(), self.spacing), 0.0]
+        samples, before = Samples(problem, start.state), image
         for number in range(samples.number, self.samples):
-            for guess, estimate, state in self._descent(problem, prior, lam, ladder, image, number):
+            for guess, estimate, state in self._descent(problem, prior, lam, levels, image, number):
                 change = estimate - before
                 moved = math.sqrt(real_dot(change, change) / max(real_dot(estimate, estimate), 1e-30))
                 if not math.isfinite(moved):
@@ -168,59 +164,99 @@ class PosteriorSampler(PriorSolver):
                 if state is not None:
                     samples.add(estimate, state)
                 more = {"sample": number + 1, "level": guess.level, "error": guess.error}
-                carry = _nothing if state is None else partial(samples.carry, image)
-                yield Iteration(samples.mean(estimate), moved, more, carry, samples.extras)
+                kept = _nothing if state is None else partial(samples.state, image)
+                yield Iteration(samples.mean(estimate), moved, more, kept, samples.extras)
 
     def _first_level(self) -> float | None:
-        """Where the ladder begins; None for its highest level."""
+        """Where the noise levels begin; None for the highest."""
         if isinstance(self.first_level, str):
             return None
         return self.first_level or FIRST_LEVEL[self.samples > 1]
 
     def _initial(self, problem: Problem, start: Start) -> Any:
         """What noise is added to, for every sample: as given, of CG-SENSE, or nothing."""
-        if "initial" in start.carried:
-            return problem.on_device(start.carried["initial"])
+        if "initial" in start.state:
+            return problem.on_device(start.state["initial"])
         if start.warm or self.first_level == "highest":
             return start.image
         return sense_start(problem, start.image)
 
     def _descent(
-        self, problem: Problem, prior: SlicedPrior, lam: float, ladder: NoiseLadder, image: Any, number: int
+        self, problem: Problem, prior: PlanePriors, lam: float, levels: list[float], image: Any, number: int
     ) -> Iterator[tuple[Guess, Any, Any]]:
         """Yield, for each step of a sample, guess and estimate, and in the end the volume drawn around the estimate."""
         white, misfit = WhiteNoise(self.seed, number, image), DataResidual(problem)
+        from mrrecon.priors.sampling import ddim_step
+
         consistent = self.data_consistency(problem, prior)
         posterior = self.samples > 1 if self.renoise is None else self.renoise == "posterior"
-        state = image + np.float32(ladder.level(ladder.times[0])) * white.start()
-        for (t, following), plane in zip(pairwise(ladder.times), self.cycle(prior, number), strict=False):
-            guess = self._guess(problem, prior, misfit, lam, state, ladder.level(t), plane)
+        state = image + np.float32(levels[0]) * white.start()
+        for (level, following), plane in zip(pairwise(levels), self.cycle(prior, number), strict=False):
+            guess = self._guess(problem, prior, misfit, lam, state, level, plane)
             estimate = drawn = consistent(guess)
             noise = guess.noise
             if posterior:
                 drawn = estimate + perturbation(problem, guess, self.cg_steps, white.draw)
-                noise = (state - drawn) * np.float32(1 / guess.level)
-            last = following == ladder.times[-1]
-            fresh = white.draw() if self.eta > 0 and not last else None
-            state = ladder.descend(drawn, noise, t, following, self.eta, fresh)
-            yield guess, estimate, state if last else None
+                noise = (state - drawn) * np.float32(1 / level)
+            fresh = white.draw() if self.eta > 0 and following > 0 else None
+            state = ddim_step(drawn, noise, level, following, self.eta, fresh)
+            yield guess, estimate, state if following == 0 else None
 
     def _guess(
         self,
         problem: Problem,
-        prior: SlicedPrior,
+        prior: PlanePriors,
         misfit: DataResidual,
         lam: float,
         state: Any,
         level: float,
         plane: int,
     ) -> Guess:
-        noise = predicted_noise(prior, state, level, plane)
-        clean = state - np.float32(level) * noise
+        clean = prior.denoise(state, plane, level)
+        noise = (state - clean) * np.float32(1 / level)
         smallest, largest = (SMALLEST_ERROR * min(level, 1.0)) ** 2, level**2
         error = min(max(misfit.mean_square(clean), smallest), largest)
         weight = lam * misfit.variance / error if self.gamma is None else problem.lipschitz / self.gamma
         return Guess(state, level, plane, noise, clean, math.sqrt(error), weight)
+
+
+@dataclass(frozen=True)
+class SinglePlaneSampler(PosteriorSampler):
+    """A sampler that sees slices of one plane only; see :class:`PosteriorSampler`.
+
+    Parameters
+    ----------
+    plane
+        Axis that the slices are perpendicular to; by default the one whose slices have the most nearly square pixels.
+    """
+
+    plane: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.plane not in (None, 0, 1, 2):
+            raise ValueError(f"plane must be 0, 1 or 2, got {self.plane!r}.")
+
+    def primary(self, prior: PlanePriors) -> int:
+        """The plane as told, or the best one.
+
+        Raises
+        ------
+        DataError
+            If slices of the plane told are nothing for a 2D prior.
+        """
+        if self.plane is None:
+            return min(
+                prior.planes, key=lambda plane: max(prior.grid.slice_edges(plane)) / min(prior.grid.slice_edges(plane))
+            )
+        if self.plane not in prior.planes:
+            usable = " or ".join(map(str, prior.planes))
+            raise DataError(f"Slices perpendicular to axis {self.plane} do not suit a 2D prior; choose plane {usable}.")
+        return self.plane
+
+    def cycle(self, prior: PlanePriors, number: int) -> Iterator[int]:
+        """See :class:`PosteriorSampler`."""
+        return cycle([self.primary(prior)])
 
 
 def _nothing() -> None:

@@ -1,25 +1,19 @@
-"""The pieces of posterior samplers: falling noise levels, white noise, what a prior and the data say, statistics."""
+"""The pieces of posterior samplers: white noise, what a prior and the data say, statistics of samples."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from mrrecon.errors import DataError
 from mrrecon.operators.backend import as_array, get_array_module, to_device
-from mrrecon.operators.vectors import real_dot
 from mrrecon.solvers.parts.data_step import data_step
-from mrrecon.solvers.parts.plane_priors import SlicedPrior
 from mrrecon.solvers.parts.problem import Problem
 
-if TYPE_CHECKING:
-    from mrrecon.priors.schedule import NoiseSchedule
-
-__all__ = ["DataResidual", "Guess", "NoiseLadder", "Samples", "WhiteNoise", "perturbation", "predicted_noise"]
+__all__ = ["DataResidual", "Guess", "Samples", "WarmDataStep", "WhiteNoise", "perturbation"]
 
 
 @dataclass(frozen=True)
@@ -51,61 +45,6 @@ class Guess:
     clean: Any
     error: float
     weight: float
-
-
-@dataclass(frozen=True)
-class NoiseLadder:
-    """The noise levels that a sampler comes down, as times of one schedule; the last one, -1, is clean.
-
-    States are volumes plus noise, at unit signal: the same for priors of different schedules and data scales.
-
-    Parameters
-    ----------
-    schedule, scale
-        Schedule and data scale of the prior that gave the times.
-    times
-        Falling.
-    """
-
-    schedule: NoiseSchedule
-    scale: float
-    times: Sequence[float]
-
-    @classmethod
-    def of(cls, prior: SlicedPrior, steps: int, spacing: str, first: float | None = None) -> NoiseLadder:
-        """As many steps as told, from the level `first` or the highest that all priors in use know, if that is lower.
-
-        Raises
-        ------
-        DataError
-            If the first level is not above the last one of the schedule.
-        """
-        from mrrecon.priors.sampling import sampling_times
-
-        models = [prior.priors[plane] for plane in prior.planes]
-        lowest = min(models, key=lambda model: model.schedule.max_noise_level / model.data_scale)
-        start = None if first is None else lowest.schedule.time(first * lowest.data_scale)
-        least = lowest.schedule.first_time
-        if start is not None and not start > least:
-            last = lowest.schedule.noise_level(least) / lowest.data_scale
-            raise DataError(
-                f"first_level must be above {last:.3g}, the last noise level of {lowest.name}, got {first:g}."
-            )
-        times = sampling_times(lowest.schedule, steps, start, spacing)
-        return cls(lowest.schedule, lowest.data_scale, times)
-
-    def level(self, t: float) -> float:
-        """Noise level, at unit signal, of a time."""
-        return self.schedule.noise_level(t) / self.scale
-
-    def descend(self, clean: Any, noise: Any, t: float, following: float, eta: float, fresh: Any) -> Any:
-        """State at the time `following`, of a clean volume and noise; see :func:`mrrecon.priors.ddim_step`."""
-        from mrrecon.priors.sampling import ddim_step
-
-        scaled = np.float32(self.scale) * clean
-        state = ddim_step(self.schedule, scaled, noise, t, following, eta, fresh)
-        state *= np.float32(1 / (self.schedule.alpha(following) * self.scale))
-        return state
 
 
 class WhiteNoise:
@@ -143,31 +82,6 @@ class WhiteNoise:
         return as_array(complex_noise(self.shape if shape is None else shape, self._here))
 
 
-def predicted_noise(prior: SlicedPrior, state: Any, level: float, plane: int) -> Any:
-    """Noise of unit variance per component that a prior finds in a volume, in each set of maps.
-
-    Parameters
-    ----------
-    prior
-        What predicts.
-    state
-        Volume plus noise ``(..., x, y, z)``, at unit signal.
-    level
-        Standard deviation of the noise.
-    plane
-        Axis that the slices are perpendicular to.
-    """
-    xp, model = get_array_module(state), prior.priors[plane]
-    t = model.schedule.time(level * model.data_scale)
-    factor = np.float32(model.schedule.alpha(t) * model.data_scale)
-    cubes = state.reshape(-1, *state.shape[-3:])
-    noise = [
-        prior.volume(prior.predict_noise(factor * prior.slices(cube, plane), plane, t, cube.shape[plane]), plane)
-        for cube in cubes
-    ]
-    return (noise[0] if len(noise) == 1 else xp.stack(noise)).reshape(state.shape)
-
-
 class DataResidual:
     """How wrong estimates are, as far as the data can tell.
 
@@ -181,15 +95,13 @@ class DataResidual:
     """
 
     def __init__(self, problem: Problem) -> None:
-        maps = problem.encoding.maps
         self.problem = problem
         self.variance = problem.lipschitz * problem.noise**2 / 2
-        self.trace = real_dot(maps, maps) * problem.samples / math.prod(problem.encoding.oshape)
 
     def mean_square(self, estimate: Any) -> float:
         """c² per real component; negative if the estimate fits the data better than their noise allows."""
         misfit = self.problem.misfit(estimate)
-        return (misfit / 2 - self.problem.samples * self.variance) / self.trace
+        return (misfit / 2 - self.problem.samples * self.variance) / self.problem.trace
 
 
 def perturbation(problem: Problem, guess: Guess, steps: int, draw: Callable[..., Any]) -> Any:
@@ -219,6 +131,29 @@ def perturbation(problem: Problem, guess: Guess, steps: int, draw: Callable[...,
     return data_step(only_noise, np.float32(guess.error) * draw(), guess.weight, steps)
 
 
+class WarmDataStep:
+    """Conjugate gradients that begin with the correction which the data called for in the step before.
+
+    Parameters
+    ----------
+    problem
+        Has A and y.
+    steps
+        Number of conjugate gradients.
+    """
+
+    def __init__(self, problem: Problem, steps: int) -> None:
+        self._problem, self._steps = problem, steps
+        self._correction: Any = None
+
+    def __call__(self, guess: Guess) -> Any:
+        """Minimise ``|A x - y|^2 + weight |x - clean|^2``."""
+        start = None if self._correction is None else guess.clean + self._correction
+        estimate = data_step(self._problem, guess.clean, guess.weight, self._steps, start)
+        self._correction = estimate - guess.clean
+        return estimate
+
+
 class Samples:
     """Mean of the estimates that finished samples end with, and deviation of the volumes drawn around them.
 
@@ -226,8 +161,8 @@ class Samples:
     ----------
     problem
         Turns volumes into those that the caller gets.
-    carried
-        What :meth:`carry` gave in a run that is gone on with.
+    state
+        What :meth:`state` gave in a run that is gone on with.
 
     Attributes
     ----------
@@ -239,19 +174,19 @@ class Samples:
     Welford 1962, Technometrics 4:419 (running mean and sum of squares).
     """
 
-    def __init__(self, problem: Problem, carried: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, problem: Problem, state: Mapping[str, Any] | None = None) -> None:
         self._problem = problem
         self.number = 0
         self._mean: Any = None
         self._centre: Any = None
         self._squares: Any = None
-        if carried and "number" in carried:
-            self.number = int(carried["number"])
+        if state and "number" in state:
+            self.number = int(state["number"])
             self._mean, self._centre, self._squares = (
-                problem.on_device(carried[name]) for name in ("mean", "centre", "squares")
+                problem.on_device(state[name]) for name in ("mean", "centre", "squares")
             )
 
-    def carry(self, initial: Any) -> dict[str, Any]:
+    def state(self, initial: Any) -> dict[str, Any]:
         """Everything, and the volume that samples start from, as arrays."""
         kept = {"mean": self._mean, "centre": self._centre, "squares": self._squares}
         return {"number": np.asarray(self.number), "initial": initial, **kept}

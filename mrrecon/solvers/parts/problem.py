@@ -12,27 +12,36 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mrrecon.errors import DataError, MRReconError, ShapeError
+from mrrecon.grid import Grid
 from mrrecon.operators.backend import get_array_module, to_device, to_numpy
 from mrrecon.operators.signal_level import signal_scale
 from mrrecon.operators.vectors import real_dot
 
 if TYPE_CHECKING:
     from mrrecon.acquisition import Acquisition
-    from mrrecon.operators.encoding import CartesianEncoding
+    from mrrecon.operators.encoding import CartesianEncoding, Encoding
 
-__all__ = ["Problem", "largest_eigenvalue", "pose", "whitened"]
+__all__ = ["Problem", "largest_eigenvalue", "whitened"]
 
 
 @dataclass(frozen=True)
 class Problem:
     """Minimise ``|A x - y|^2`` over images x; everything is divided by `scale`, so that tissue is about 1.
 
+    Images are ``(sets, x, y, z)`` everywhere: one for each set of coil maps.
+
     Parameters
     ----------
     encoding
-        A, which gives ``encoding.normal(x) = A^H A x``.
+        A: all that solvers know of it is :class:`~mrrecon.operators.encoding.Encoding`.
     backprojection
-        ``A^H y``, ``(x, y, z)`` or ``(sets, x, y, z)``.
+        ``A^H y``.
+    grid
+        Of the image.
+    seen
+        Voxels that some coil sees, bool, of the shape of an image.
+    trace
+        Of ``A^H A``: sum of its eigenvalues.
     scale
         What the data were divided by; multiply the solution with it.
     lipschitz
@@ -44,8 +53,6 @@ class Problem:
         Achieved R.
     power
         Mean square of the image over the object.
-    voxel_size
-        Voxel edges (x, y, z), mm.
     energy
         ``|y|^2``.
     samples
@@ -54,26 +61,68 @@ class Problem:
         Along (x, y, z), indices of the fully sampled block around the centre of k-space; ``None`` for slices.
     """
 
-    encoding: CartesianEncoding
+    encoding: Encoding
     backprojection: Any
+    grid: Grid
+    seen: Any
+    trace: float
     scale: float
     lipschitz: float
     measure_noise: Callable[[], float]
     acceleration: float
     power: float
-    voxel_size: tuple[float, float, float]
     energy: float
     samples: int
     complete: tuple[range | None, range | None, range | None]
 
-    @cached_property
-    def seen(self) -> Any:
-        """Voxels where some coil's map is not zero, as booleans of the shape of an image."""
-        maps = self.encoding.maps
-        found = maps[..., 0, :, :, :] != 0
-        for coil in range(1, maps.shape[-4]):
-            found |= maps[..., coil, :, :, :] != 0
-        return found
+    @classmethod
+    def of(cls, acquisition: Acquisition, method: str) -> Problem:
+        """Load, whiten and scale a scan, and set up its encoding operator.
+
+        Parameters
+        ----------
+        acquisition
+            Any scan with maps.
+        method
+            Name of the solver, for messages.
+
+        Raises
+        ------
+        DataError
+            If the scan has no maps, or no signal.
+        """
+        from mrrecon.operators.encoding import CartesianEncoding
+
+        if acquisition.maps is None:
+            raise DataError(
+                f"{method} needs coil sensitivity maps and the acquisition has none; estimate them first with "
+                "acquisition.calibrate() (mrrecon recon on the command line does so itself)."
+            )
+        scan = whitened(acquisition)
+        maps = scan.maps if scan.maps.ndim == 5 else scan.maps[None]
+        encoding = CartesianEncoding(maps, scan.mask, scan.domains[0])
+        lipschitz = largest_eigenvalue(encoding)
+        measured = signal_scale(scan.kspace, scan.mask, scan.domains[0], centre=scan.centre.index)
+        root = lipschitz**0.5
+        scale = measured.level / root
+        backprojection = encoding.adjoint(scan.kspace)
+        backprojection *= np.float32(1 / scale)
+        samples = round(math.prod(scan.kspace.shape) / scan.acceleration)
+        return cls(
+            encoding=encoding,
+            backprojection=backprojection,
+            grid=Grid(scan.shape, scan.voxel_size, scan.affine),
+            seen=_seen(maps),
+            trace=real_dot(maps, maps) * samples / math.prod(scan.kspace.shape),
+            scale=scale,
+            lipschitz=lipschitz,
+            measure_noise=cache(lambda: float(_noise_level(scan) / root / scale)),
+            acceleration=scan.acceleration,
+            power=float(measured.power / lipschitz / scale**2),
+            energy=_energy(scan.kspace) / scale**2,
+            samples=samples,
+            complete=_complete(scan),
+        )
 
     @property
     def noise(self) -> float:
@@ -112,8 +161,7 @@ class Problem:
         xp = get_array_module(self.backprojection)
         image = xp.zeros_like(self.backprojection)
         if initial is not None:
-            volume = _checked_start(initial, image.shape[-3:], self.scale)
-            image.reshape(-1, *image.shape[-3:])[0][...] = to_device(volume, _device(image))
+            image[0] = to_device(_checked_start(initial, image.shape[1:], self.scale), _device(image))
         return image
 
     def volume(self, image: Any) -> np.ndarray:
@@ -121,8 +169,7 @@ class Problem:
 
         It is zero where no coil sees anything: there, the data say nothing and a prior whatever it likes.
         """
-        first, seen = (a.reshape(-1, *image.shape[-3:])[0] for a in (image, self.seen))
-        return to_numpy(first * seen) * np.float32(self.scale)
+        return to_numpy(image[0] * self.seen[0]) * np.float32(self.scale)
 
     def on_device(self, array: np.ndarray) -> Any:
         """Copy of an array where the problem is."""
@@ -168,49 +215,12 @@ def largest_eigenvalue(encoding: CartesianEncoding) -> float:
     return bound
 
 
-def pose(acquisition: Acquisition, method: str) -> Problem:
-    """Load, whiten and scale the scan, and set up its encoding operator.
-
-    Parameters
-    ----------
-    acquisition
-        Any scan with maps.
-    method
-        Name of the solver, for messages.
-
-    Raises
-    ------
-    DataError
-        If the scan has no maps, or no signal.
-    """
-    from mrrecon.operators.encoding import CartesianEncoding
-
-    if acquisition.maps is None:
-        raise DataError(
-            f"{method} needs coil sensitivity maps and the acquisition has none; estimate them first with "
-            "acquisition.calibrate() (mrrecon recon on the command line does so itself)."
-        )
-    scan = whitened(acquisition)
-    encoding = CartesianEncoding(scan.maps, scan.mask, scan.domains[0])
-    lipschitz = largest_eigenvalue(encoding)
-    measured = signal_scale(scan.kspace, scan.mask, scan.domains[0], centre=scan.centre.index)
-    root = lipschitz**0.5
-    scale = measured.level / root
-    backprojection = encoding.adjoint(scan.kspace)
-    backprojection *= np.float32(1 / scale)
-    return Problem(
-        encoding=encoding,
-        backprojection=backprojection,
-        scale=scale,
-        lipschitz=lipschitz,
-        measure_noise=cache(lambda: float(_noise_level(scan) / root / scale)),
-        acceleration=scan.acceleration,
-        power=float(measured.power / lipschitz / scale**2),
-        voxel_size=scan.voxel_size,
-        energy=_energy(scan.kspace) / scale**2,
-        samples=round(math.prod(scan.kspace.shape) / scan.acceleration),
-        complete=_complete(scan),
-    )
+def _seen(maps: Any) -> Any:
+    """Voxels ``(sets, x, y, z)`` where some coil's map is not zero."""
+    found = maps[:, 0] != 0
+    for coil in range(1, maps.shape[1]):
+        found |= maps[:, coil] != 0
+    return found
 
 
 def _complete(scan: Acquisition) -> tuple[range | None, range | None, range | None]:

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mrrecon.grid import Grid
 from mrrecon.operators.backend import get_array_module
 from mrrecon.solvers.parts.checkpoint import digest
 from mrrecon.solvers.parts.influence import prior_influence
-from mrrecon.solvers.parts.iterative import Iteration, IterativeSolver, Start
-from mrrecon.solvers.parts.plane_priors import SlicedPrior, usable_planes
+from mrrecon.solvers.parts.iterative import IterativeSolver
+from mrrecon.solvers.parts.loop import Iteration, Start
+from mrrecon.solvers.parts.plane_priors import PlanePriors
 from mrrecon.solvers.parts.problem import Problem
 
 if TYPE_CHECKING:
@@ -37,8 +39,6 @@ class PriorSolver(IterativeSolver):
     prior
         Name or folder of a prior, or a :class:`~mrrecon.priors.SlicePrior`; or three of them, one for each axis of the
         volume that slices are perpendicular to.
-    seed
-        Of everything that is random.
 
     Notes
     -----
@@ -50,7 +50,6 @@ class PriorSolver(IterativeSolver):
     max_iter: int = 30
     tolerance: float = 0.0
     prior: Any = "brain-diverse"
-    seed: int = 0
 
     def settings(self) -> dict[str, Any]:
         """See :class:`~mrrecon.solvers.parts.iterative.IterativeSolver`; priors by their names."""
@@ -63,11 +62,11 @@ class PriorSolver(IterativeSolver):
         """See :class:`~mrrecon.solvers.base.Solver`: the priors must be there, and some plane suit them."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # said when it is solved
-            planes = usable_planes(acquisition.shape, acquisition.voxel_size)
-            self.check_prior(SlicedPrior(self.prior, acquisition.voxel_size, planes, device), acquisition.shape)
+            grid = Grid(acquisition.shape, acquisition.voxel_size, acquisition.affine)
+            self.check_prior(PlanePriors(self.prior, grid, device))
 
-    def check_prior(self, prior: SlicedPrior, shape: tuple[int, int, int]) -> None:
-        """Refuse a prior that the method cannot use on volumes of a shape."""
+    def check_prior(self, prior: PlanePriors) -> None:
+        """Refuse a prior that the method cannot use."""
 
     def identity(self) -> dict[str, str]:
         """See :class:`~mrrecon.solvers.parts.iterative.IterativeSolver`; priors by what they compute."""
@@ -79,24 +78,22 @@ class PriorSolver(IterativeSolver):
 
     def iterations(self, problem: Problem, lam: float, start: Start) -> Iterator[Iteration]:
         """See :class:`~mrrecon.solvers.parts.iterative.IterativeSolver`."""
-        shape = start.image.shape[-3:]
         device = "cpu" if get_array_module(start.image).__name__ == "numpy" else "cuda"
-        planes = usable_planes(shape, problem.voxel_size)
         _warn_if_undetermined(problem)
-        prior = SlicedPrior(self.prior, problem.voxel_size, planes, device)
-        prior.evaluations = int(start.carried.get("evaluations", 0))
+        prior = PlanePriors(self.prior, problem.grid, device)
+        prior.evaluations = int(start.state.get("evaluations", 0))
         for step in self.steps(problem, prior, lam, start):
             more = {"evaluations": prior.evaluations, **step.more}
-            carry = partial(_carry, step, prior.evaluations)
-            yield replace(step, more=more, carry=carry, extras=partial(_extras, problem, step))
+            state = partial(_state, step, prior.evaluations)
+            yield replace(step, more=more, state=state, extras=partial(_extras, problem, step))
 
     @abstractmethod
-    def steps(self, problem: Problem, prior: SlicedPrior, lam: float, start: Start) -> Iterator[Iteration]:
+    def steps(self, problem: Problem, prior: PlanePriors, lam: float, start: Start) -> Iterator[Iteration]:
         """Yield the iterates; as :meth:`iterations`, with the prior ready."""
 
 
 def _warn_if_undetermined(problem: Problem) -> None:
-    voxels = int(problem.seen.reshape(-1, *problem.seen.shape[-3:]).any(axis=0).sum())
+    voxels = int(problem.seen.any(axis=0).sum())
     share = problem.samples / max(voxels, 1)
     if share < LEAST_SHARE:
         warnings.warn(
@@ -106,10 +103,10 @@ def _warn_if_undetermined(problem: Problem) -> None:
         )
 
 
-def _carry(step: Iteration, evaluations: int) -> dict[str, Any] | None:
-    """What the method carries, and the count of evaluations."""
-    carried = step.carry()
-    return None if carried is None else {**carried, "evaluations": np.asarray(evaluations)}
+def _state(step: Iteration, evaluations: int) -> dict[str, Any] | None:
+    """State of the method, and the count of evaluations."""
+    state = step.state()
+    return None if state is None else {**state, "evaluations": np.asarray(evaluations)}
 
 
 def _extras(problem: Problem, step: Iteration) -> dict[str, np.ndarray]:

@@ -1,21 +1,18 @@
-"""Sorting readouts onto the Cartesian grid, in batches, as an array on disk; a source says where they come from."""
+"""Where each readout goes on the Cartesian grid; a source says where they come from."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from mrrecon.errors import FileFormatError
-from mrrecon.io.checks import array_bytes, reading, require_memory
-from mrrecon.io.file_arrays import FileArray
+from mrrecon.io.file_arrays import alternating
 from mrrecon.io.ismrmrd_header import Header, flagged
-from mrrecon.operators.fourier import fft, ifft
 
-__all__ = ["Kind", "Layout", "LinesArray", "Source", "in_batches", "plan_layout"]
+__all__ = ["ReadoutKind", "ReadoutLayout", "Source", "in_batches", "plan_layout"]
 
 _BATCH_BYTES = 64 * 2**20
 
@@ -44,7 +41,7 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
-class Kind:
+class ReadoutKind:
     """Readouts that are sampled alike, once reversed ones are flipped.
 
     Parameters
@@ -67,7 +64,7 @@ class Kind:
 
 
 @dataclass(frozen=True, eq=False)
-class Layout:
+class ReadoutLayout:
     """Where each readout goes.
 
     Parameters
@@ -96,7 +93,7 @@ class Layout:
     rows: np.ndarray
     first: np.ndarray
     second: np.ndarray
-    kinds: tuple[Kind, ...]
+    kinds: tuple[ReadoutKind, ...]
     kind: np.ndarray
     readout: int
     kept: int
@@ -137,17 +134,16 @@ class Layout:
         """Whether the x axis of the result is in the k-space domain: a 3D scan with a partial echo."""
         return self.volumetric and self.partial_echo
 
-    def of(self, keep: np.ndarray) -> Layout:
+    def of(self, keep: np.ndarray) -> ReadoutLayout:
         """The same with some of the rows, by a mask or by indices."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
         for name in ("rows", "first", "second", "kind", "correction", "gain"):
             fields[name] = None if fields[name] is None else fields[name][keep]
-        return Layout(**fields)
+        return ReadoutLayout(**fields)
 
     def _signs(self, n: int, axis: str) -> np.ndarray:
         """The factor that undoes the wrapping along one axis of n positions."""
-        odd = (np.arange(n) - n // 2) % 2 == 1
-        return np.where(odd & (axis in self.wrapped), -1, 1).astype(np.float32)
+        return alternating(n) if axis in self.wrapped else np.ones(n, np.float32)
 
     @property
     def readout_signs(self) -> np.ndarray:
@@ -203,7 +199,9 @@ class Layout:
         return lines if self.gain is None else lines * self.gain[part, None, None]
 
 
-def _kinds(heads: np.ndarray, every: np.ndarray, readout: int, path: Path) -> tuple[tuple[Kind, ...], np.ndarray]:
+def _kinds(
+    heads: np.ndarray, every: np.ndarray, readout: int, path: Path
+) -> tuple[tuple[ReadoutKind, ...], np.ndarray]:
     """How readouts are sampled.
 
     ``center_sample`` counts in the order of acquisition; a converter that writes the same middle for both
@@ -231,7 +229,7 @@ def _kinds(heads: np.ndarray, every: np.ndarray, readout: int, path: Path) -> tu
                 f"{path}: readouts of {samples} samples with centre {center} do not fit the encoded matrix of "
                 f"{readout}."
             )
-        kinds.append(Kind(samples, skip, used, start, bool(turned)))
+        kinds.append(ReadoutKind(samples, skip, used, start, bool(turned)))
     return tuple(kinds), kind.reshape(-1)
 
 
@@ -245,7 +243,7 @@ def plan_layout(
     *,
     slices: np.ndarray | None = None,
     center_lines: tuple[int, int] | None = None,
-) -> Layout:
+) -> ReadoutLayout:
     """Decide where the readouts `rows` go.
 
     Parameters
@@ -308,7 +306,9 @@ def plan_layout(
         shape = (coils, kept, header.encoded_matrix[1], header.encoded_matrix[2])
     else:
         shape = (coils, len(order), kept, header.encoded_matrix[1])
-    return Layout(rows, first, second, kinds, kind, readout, kept, volumetric, shape, resampling=header.resampling)
+    return ReadoutLayout(
+        rows, first, second, kinds, kind, readout, kept, volumetric, shape, resampling=header.resampling
+    )
 
 
 def _positions(chosen: np.ndarray, header: Header, step: int, path: Path, given: int | None) -> np.ndarray:
@@ -337,7 +337,7 @@ def _positions(chosen: np.ndarray, header: Header, step: int, path: Path, given:
     return position % n
 
 
-def in_batches(layout: Layout, take: np.ndarray) -> list[np.ndarray]:
+def in_batches(layout: ReadoutLayout, take: np.ndarray) -> list[np.ndarray]:
     """Split some indices of rows into pieces of one kind that fit in memory."""
     pieces = []
     for number, kind in enumerate(layout.kinds):
@@ -345,72 +345,3 @@ def in_batches(layout: Layout, take: np.ndarray) -> list[np.ndarray]:
         size = max(1, _BATCH_BYTES // (8 * kind.samples * layout.coils))
         pieces += [mine[begin : begin + size] for begin in range(0, len(mine), size)]
     return pieces
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class LinesArray(FileArray):
-    """K-space ``(coils, x, y, z)`` sorted from a table of readouts at each read.
-
-    Reading some slices of a 2D scan touches only their readouts. An x slab of a 3D scan needs every
-    readout, but only one batch of them and the slab are in memory at a time.
-    """
-
-    source: Source
-    layout: Layout
-
-    def planes_at(self, xs: Sequence[int]) -> np.ndarray:
-        """Planes of all coils at some x, ``(coils, len(xs), y, z)``, from one pass over the readouts of a 3D scan."""
-        if not self.layout.volumetric:
-            return np.concatenate([self[:, x : x + 1] for x in xs], axis=1)
-        with reading(self.path, "k-space"):
-            return self._planes(slice(0, self.shape[0]), np.asarray(xs))
-
-    def _planes(self, coils: slice, xs: Any) -> np.ndarray:
-        plan = self.layout
-        n_coils, n_x = coils.stop - coils.start, xs.stop - xs.start if isinstance(xs, slice) else len(xs)
-        n_y, n_z = self.shape[2:]
-        require_memory(2 * array_bytes((n_coils, n_x, n_y, n_z)), f"Sorting the readouts of {self.path}")
-        take = np.arange(len(plan.rows))
-        if plan.volumetric:
-            grid = np.zeros((n_y, n_z, n_coils, n_x), np.complex64)
-        else:
-            take = take[(plan.first >= xs.start) & (plan.first < xs.stop)]
-            grid = np.zeros((n_x, n_z, n_coils, n_y), np.complex64)
-        covered = plan.covered()
-        counts = np.zeros((len(plan.kinds), *grid.shape[:2]), np.int32)
-        for part in in_batches(plan, take):
-            lines = self._readout(self.source.lines(plan.rows[part])[:, coils], part)
-            at = plan.first[part] - (0 if plan.volumetric else xs.start), plan.second[part]
-            np.add.at(counts[plan.kind[part[0]]], at, 1)
-            if counts[:, *at].sum(axis=0).max(initial=0) > 1:
-                np.add.at(grid, at, lines[:, :, xs] if plan.volumetric else lines)
-            else:
-                grid[at] = lines[:, :, xs] if plan.volumetric else lines
-        if self.layout.wrapped:
-            grid *= plan.plane_signs[:, :, None, None]
-        if counts.sum(axis=0).max(initial=0) > 1:
-            if plan.keeps_readout or not plan.volumetric:  # some kinds leave out samples
-                every = np.einsum("kx,kab->abx", covered[:, xs] if plan.volumetric else covered, counts)
-                grid /= np.maximum(every, 1)[:, :, None]
-            else:
-                grid /= np.maximum(counts.sum(axis=0), 1)[:, :, None, None]
-        return grid.transpose(2, 3, 0, 1) if plan.volumetric else grid.transpose(2, 0, 3, 1)
-
-    def _readout(self, lines: np.ndarray, part: np.ndarray) -> np.ndarray:
-        """Place samples in the encoded readout, correct their phase and remove the oversampling."""
-        plan = self.layout
-        lines = plan.placed(lines, part)
-        phase = None if plan.correction is None else plan.correction[part]
-        in_kspace = plan.keeps_readout or not plan.volumetric
-        if in_kspace and plan.kept == plan.readout and (phase is None or not phase.any()):
-            return lines
-        image = ifft(np.ascontiguousarray(lines), axes=(2,))
-        if phase is not None and phase.any():
-            x = np.arange(plan.readout) - plan.readout // 2
-            image *= np.exp(-1j * (phase[:, :1] + phase[:, 1:] * x)).astype(np.complex64)[:, None]
-        begin = plan.readout // 2 - plan.kept // 2
-        image = image[:, :, begin : begin + plan.kept]
-        if not in_kspace:
-            return image
-        kspace = fft(np.ascontiguousarray(image), axes=(2,))
-        return kspace * plan.covered()[plan.kind[part[0]]] if plan.partial_echo else kspace

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from mrrecon.io.centring import is_wrapped
-from mrrecon.io.ismrmrd_lines import Layout, Source, in_batches
+from mrrecon.io.readout_layout import ReadoutLayout, Source, in_batches
 from mrrecon.operators.fourier import ifft
 
 __all__ = ["mention_wrapped"]
 
 
-def mention_wrapped(source: Source, layout: Layout, path: Path) -> None:
+def mention_wrapped(source: Source, layout: ReadoutLayout, path: Path) -> None:
     """Warn of an object that seems to wrap around the field of view, on two planes of k-space (one for 2D).
 
     It is only mentioned, since it may be two objects: the reader's option ``wrapped`` undoes it.
@@ -43,7 +43,7 @@ def _energy(lines: np.ndarray) -> np.ndarray:
     return (np.abs(lines) ** 2).sum(axis=1)
 
 
-def _plane(source: Source, layout: Layout, along: str, across: str, n: int) -> np.ndarray:
+def _plane(source: Source, layout: ReadoutLayout, along: str, across: str, n: int) -> np.ndarray:
     """Readouts of the central position of `across`, ``(n, coils, readout)``, zero where unsampled."""
     position, other = getattr(layout, along), getattr(layout, across)
     values = np.unique(other)
