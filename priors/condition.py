@@ -82,5 +82,5 @@ def _slices_of(value: Any, condition: Condition) -> Any:
         return value
     volume = np.moveaxis(np.asarray(value), condition.plane, 0)
     index = np.rint((np.atleast_1d(np.asarray(condition.depth)) + 1) / 2 * (len(volume) - 1)).astype(int)
-    turned = (slice(None, None, -1 if backwards else 1) for backwards in condition.reversed)
-    return np.ascontiguousarray(volume[(index, *turned)])
+    height, width = (slice(None, None, -1 if backwards else 1) for backwards in condition.reversed)
+    return np.ascontiguousarray(volume[index, height, width])

@@ -73,7 +73,7 @@ class _AcrossSlices:
         pull = differences_adjoint(self._split - error * self._dual, axis)
         coupled = replace(
             problem,
-            encoding=_WithDifferences(problem.encoding, axis, guess.weight),
+            encoding=_WithDifferences(problem.encoding, axis, guess.weight),  # type: ignore[arg-type]
             backprojection=problem.backprojection + weight * pull,
         )
         estimate = data_step(coupled, guess.clean, guess.weight, self._steps, guess.clean + self._correction)

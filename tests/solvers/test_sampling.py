@@ -104,7 +104,9 @@ def test_error_of_estimates_is_measured_with_the_data():
 
 def test_trace_counts_all_sets_of_maps():
     scan = gaussian_scan((8, 8, 8), sets=2)
-    assert Problem.of(scan, "test").trace == pytest.approx(np.linalg.norm(encoding_matrix(scan)) ** 2, rel=1e-4)
+    assert DataResidual(Problem.of(scan, "test")).trace == pytest.approx(
+        np.linalg.norm(encoding_matrix(scan)) ** 2, rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("weight_factor", [1.0, 4.0])

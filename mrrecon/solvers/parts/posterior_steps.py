@@ -97,11 +97,12 @@ class DataResidual:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self.variance = problem.lipschitz * problem.noise**2 / 2
+        self.trace = problem.encoding.trace()
 
     def mean_square(self, estimate: Any) -> float:
         """c² per real component; negative if the estimate fits the data better than their noise allows."""
         misfit = self.problem.misfit(estimate)
-        return (misfit / 2 - self.problem.samples * self.variance) / self.problem.trace
+        return (misfit / 2 - self.problem.samples * self.variance) / self.trace
 
 
 def perturbation(problem: Problem, guess: Guess, steps: int, draw: Callable[..., Any]) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,8 @@ from mrrecon.operators.vectors import real_dot
 
 if TYPE_CHECKING:
     from mrrecon.acquisition import Acquisition
-    from mrrecon.operators.encoding import CartesianEncoding, Encoding
+    from mrrecon.operators.composed import Encoding, LinearMap
+    from mrrecon.operators.encoding import CartesianEncoding
 
 __all__ = ["Problem", "largest_eigenvalue", "whitened"]
 
@@ -33,15 +34,11 @@ class Problem:
     Parameters
     ----------
     encoding
-        A: all that solvers know of it is :class:`~mrrecon.operators.encoding.Encoding`.
+        A: all that solvers know of it is :class:`~mrrecon.operators.composed.Encoding`.
     backprojection
         ``A^H y``.
     grid
         Of the image.
-    seen
-        Voxels that some coil sees, bool, of the shape of an image.
-    trace
-        Of ``A^H A``: sum of its eigenvalues.
     scale
         What the data were divided by; multiply the solution with it.
     lipschitz
@@ -64,8 +61,6 @@ class Problem:
     encoding: Encoding
     backprojection: Any
     grid: Grid
-    seen: Any
-    trace: float
     scale: float
     lipschitz: float
     measure_noise: Callable[[], float]
@@ -107,22 +102,47 @@ class Problem:
         scale = measured.level / root
         backprojection = encoding.adjoint(scan.kspace)
         backprojection *= np.float32(1 / scale)
-        samples = round(math.prod(scan.kspace.shape) / scan.acceleration)
         return cls(
             encoding=encoding,
             backprojection=backprojection,
             grid=Grid(scan.shape, scan.voxel_size, scan.affine),
-            seen=_seen(maps),
-            trace=real_dot(maps, maps) * samples / math.prod(scan.kspace.shape),
             scale=scale,
             lipschitz=lipschitz,
             measure_noise=cache(lambda: float(_noise_level(scan) / root / scale)),
             acceleration=scan.acceleration,
             power=float(measured.power / lipschitz / scale**2),
             energy=_energy(scan.kspace) / scale**2,
-            samples=samples,
+            samples=round(math.prod(scan.kspace.shape) / scan.acceleration),
             complete=_complete(scan),
         )
+
+    def over(self, inner: LinearMap, grid: Grid) -> Problem:
+        """The same data, explained by ``A P x``: for unknowns x on another grid, or in another basis.
+
+        Parameters
+        ----------
+        inner
+            P, from images on `grid` to those of this problem.
+        grid
+            Of the new images.
+        """
+        from mrrecon.operators.composed import ComposedEncoding
+
+        encoding = ComposedEncoding(self.encoding, inner)
+        lipschitz = encoding.lipschitz()
+        return replace(
+            self,
+            encoding=encoding,
+            backprojection=inner.adjoint(self.backprojection),
+            grid=grid,
+            lipschitz=lipschitz,
+            measure_noise=lambda: self.noise * math.sqrt(self.lipschitz / lipschitz),
+        )
+
+    @cached_property
+    def seen(self) -> Any:
+        """Voxels that the data can say anything about, bool, of the shape of an image."""
+        return self.encoding.support()
 
     @property
     def noise(self) -> float:
@@ -213,14 +233,6 @@ def largest_eigenvalue(encoding: CartesianEncoding) -> float:
     if not bound > 0:
         raise DataError("maps are zero everywhere; estimate them again with acquisition.calibrate().")
     return bound
-
-
-def _seen(maps: Any) -> Any:
-    """Voxels ``(sets, x, y, z)`` where some coil's map is not zero."""
-    found = maps[:, 0] != 0
-    for coil in range(1, maps.shape[1]):
-        found |= maps[:, coil] != 0
-    return found
 
 
 def _complete(scan: Acquisition) -> tuple[range | None, range | None, range | None]:
