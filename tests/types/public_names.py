@@ -9,6 +9,7 @@ import mrrecon as mr
 from mrrecon import denoising, errors, io, operators, priors, report, solvers, studies, training
 from mrrecon.acquisition import Acquisition
 from mrrecon.denoising.slices import VoxelSlices
+from mrrecon.grid import Grid
 from mrrecon.operators.encoding import CartesianEncoding
 from mrrecon.operators.linops import Sense
 from mrrecon.priors.base import SlicePrior
@@ -22,6 +23,7 @@ from mrrecon.training.trainer import Trainer
 
 def classes() -> None:
     assert_type(mr.Acquisition, type[Acquisition])
+    assert_type(mr.Grid, type[Grid])
     assert_type(mr.Reconstruction, type[Reconstruction])
     assert_type(mr.errors.ShapeError, type[errors.ShapeError])
     assert_type(denoising.VoxelSlices, type[VoxelSlices])
