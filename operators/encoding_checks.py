@@ -63,8 +63,7 @@ def checked_mask(mask: Any, volume: Sequence[int], xp: ModuleType) -> Any:
         If it has another shape, or values other than 0 and 1.
     """
     m = to_numpy(mask) if xp is np else xp.asarray(as_array(mask))
-    volume = tuple(volume)
-    plane = volume[1:]
+    volume, plane = tuple(volume), tuple(volume[1:])
     if m.shape not in (plane, volume):
         hint = "; transpose it?" if m.shape in (plane[::-1], volume[::-1]) else ""
         raise MaskError(
