@@ -77,10 +77,12 @@ def cut_known(known: Mapping[str, Any], condition: Condition | None) -> Conditio
 
 
 def _slices_of(value: Any, condition: Condition) -> Any:
-    """The slices of a volume that a condition is about."""
+    """The slices of a volume that a condition is about; one picture for all of them runs backwards as they do."""
+    height, width = (slice(None, None, -1 if backwards else 1) for backwards in condition.reversed)
+    if np.ndim(value) == 2 and any(condition.reversed):
+        return np.ascontiguousarray(np.asarray(value)[height, width])
     if condition.plane is None or condition.depth is None or np.ndim(value) != 3:
         return value
     volume = np.moveaxis(np.asarray(value), condition.plane, 0)
     index = np.rint((np.atleast_1d(np.asarray(condition.depth)) + 1) / 2 * (len(volume) - 1)).astype(int)
-    height, width = (slice(None, None, -1 if backwards else 1) for backwards in condition.reversed)
     return np.ascontiguousarray(volume[index, height, width])

@@ -195,11 +195,22 @@ def identity(prior: str | Path | SlicePrior) -> str:
     PriorError
         If there is no such prior.
     """
+    import numpy as np
+
+    from mrrecon.priors.base import GivenPrior
+
     if isinstance(prior, (str, Path)):
         folder = describe(prior)["folder"]
         if folder is not None:
             return hashlib.sha256((folder / CONFIG).read_bytes()).hexdigest()
         prior = load(prior)
+    if isinstance(prior, GivenPrior):
+        found = hashlib.sha256(identity(prior.prior).encode())
+        for name, value in sorted(prior.known.items()):
+            array = np.ascontiguousarray(value)
+            found.update(f"{name} {array.dtype} {array.shape}".encode())
+            found.update(array.data)
+        return found.hexdigest()
     try:
         settings = prior.config()
     except PriorError:  # it cannot be saved

@@ -144,6 +144,7 @@ def test_what_is_spent_before_the_first_iteration_is_of_the_budget(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
     def slow(seconds, call):
         def slowed(*given):
             now[0] += seconds

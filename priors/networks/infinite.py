@@ -162,7 +162,9 @@ class DepthwiseBlock(nn.Module):
         nn.init.zeros_(self.contract.weight)
         nn.init.zeros_(self.contract.bias)
 
-    def forward(self, x: torch.Tensor, embedded: torch.Tensor, resizing: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, embedded: torch.Tensor, resizing: torch.Tensor, gain: torch.Tensor
+    ) -> torch.Tensor:
         """Map features ``(B, H, W, features)`` to the same shape.
 
         Parameters

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from mrrecon import priors
 from mrrecon.errors import PriorError, PriorInputError
 from mrrecon.priors.base import NoisePredictor, SlicePrior
 from mrrecon.priors.condition import Condition
@@ -258,7 +259,24 @@ def test_volumes_are_cut_as_the_slices_are_asked_for(rng, plane, backwards):
 def test_one_picture_is_for_all_slices(slices):
     prior = AroundAnImage().given(image=slices[0])
     np.testing.assert_allclose(prior.denoise(slices, 1.0), (slices + slices[0]) / 2, rtol=1e-5)
+    backwards = prior.denoise(slices, 1.0, Condition(reversed=(True, False)))
+    np.testing.assert_allclose(backwards, (slices + slices[0][::-1]) / 2, rtol=1e-5)
     assert prior.name == "around" and prior.needs == frozenset() and prior.levels(3) == AroundAnImage().levels(3)
+
+
+def test_priors_with_other_things_given_are_other_priors(slices):
+    def digest(prior, **known):
+        return priors.identity(prior.given(**known))
+
+    prior = priors.TikhonovPrior(1.0)
+    same = digest(prior, image=slices)
+    assert same == digest(priors.TikhonovPrior(1.0), image=slices.copy())
+    others = [
+        digest(prior, image=slices + 1),
+        digest(prior, mask=slices),
+        digest(priors.TikhonovPrior(2.0), image=slices),
+    ]
+    assert len({same, *others}) == 4
 
 
 def test_what_is_needed_and_not_given_is_refused(slices):

@@ -11,6 +11,7 @@ from solver_scans import centred_fft, make_scan, nrmse
 from mrrecon import operators
 from mrrecon.acquisition import Acquisition
 from mrrecon.solvers import CGSense
+from mrrecon.solvers.parts.intensity import restored
 from mrrecon.solvers.parts.loop import Start
 from mrrecon.solvers.parts.problem import Problem
 
@@ -82,3 +83,15 @@ def test_unknown_on_a_finer_grid_is_solved_by_the_same_method():
     assert nrmse(step.image, expected) < 1e-3
     assert np.linalg.eigvalsh(normal)[-1] <= composed.lipschitz * 1.001
     assert composed.noise**2 * composed.lipschitz == pytest.approx(problem.noise**2 * problem.lipschitz)
+
+
+def test_intensities_are_restored_on_another_grid_too():
+    problem = Problem.of(make_scan(shape=(16, 18, 20), snr=None, fraction=1.0, coils=4), "test")
+    finer = problem.grid.with_shape((20, 25, 20))
+    composed = problem.over(operators.Resampling(finer.shape, problem.grid.shape), finer)
+    image = operators.Resampling(problem.grid.shape, finer.shape).forward(problem.backprojection)
+    error, left = (
+        abs((composed.backprojection - composed.encoding.normal(x)).sum())
+        for x in (0.7 * image, restored(composed, 0.7 * image))
+    )
+    assert left < 0.3 * error

@@ -135,9 +135,21 @@ class Problem:
             encoding=encoding,
             backprojection=inner.adjoint(self.backprojection),
             grid=grid,
+            complete=self._complete_on(grid),
             lipschitz=lipschitz,
             measure_noise=lambda: self.noise * math.sqrt(self.lipschitz / lipschitz),
         )
+
+    def _complete_on(self, grid: Grid) -> tuple[range | None, range | None, range | None]:
+        """The fully sampled centre on another grid over the same field of view; unknown on any other."""
+        if not np.allclose(grid.field_of_view, self.grid.field_of_view, rtol=1e-6):
+            return None, None, None
+        moved = (new // 2 - old // 2 for new, old in zip(grid.shape, self.grid.shape, strict=True))
+        x, y, z = (
+            None if block is None else range(block.start + by, block.stop + by)
+            for block, by in zip(self.complete, moved, strict=True)
+        )
+        return x, y, z
 
     @cached_property
     def seen(self) -> Any:
