@@ -242,6 +242,23 @@ def test_error_of_a_known_model():
     np.testing.assert_allclose(found.alpha**2 * (1 + levels**2), 1, rtol=1e-5)
 
 
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+def test_error_is_that_of_the_predicted_noise_as_published(rng, scale):
+    """Of states ``alpha s x + sigma n``: what independent pixels predict is known, and alpha weighs it."""
+    model, times = Pixelwise(0.3), np.array([5.0, 120.0, 380.0])
+    model.data_scale = scale
+    schedule, volume = model.schedule, (rng.standard_normal((9, 10, 11)) + 0.5j).astype(np.complex64)
+    prior = PlanePriors(model, Grid(volume.shape))
+    levels, chosen = schedule.noise_level(times) / scale, np.array([1, 4, 8])
+    (found,) = slice_errors(prior, volume, 0, [chosen], levels, torch.Generator().manual_seed(3))
+    noise = priors.complex_noise((3, 10, 11), torch.Generator().manual_seed(3)).numpy()
+    alpha, sigma = (f(times)[:, None, None] for f in (schedule.alpha, schedule.sigma))
+    state = alpha * scale * volume[chosen] + sigma * noise
+    predicted = sigma * state / (sigma**2 + alpha**2 * scale**2 * 0.3)
+    np.testing.assert_allclose(found.error, predicted - noise, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found.alpha, alpha.ravel(), rtol=1e-5)
+
+
 @pytest.mark.parametrize("whole", [False, True])
 def test_random_levels_are_those_of_times_drawn_uniformly(whole):
     prior, rng = PlanePriors("tikhonov", Grid((9, 10, 11))), np.random.default_rng(0)
