@@ -31,11 +31,12 @@ test: $(VENV)/.with-test
 	$(BIN)/pytest $(ARGS)
 
 # Types are checked on a normal install: editable installs hide mrrecon.operators from mypy.
+# tests/types/public_names.py says what the public names are.
 check: $(VENV)/.with-dev
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
-	rm -rf build/typecheck && $(INSTALL) --no-deps --target build/typecheck .
-	cd build/typecheck && $(abspath $(BIN))/mypy --config-file ../../pyproject.toml --python-executable $(abspath $(BIN))/python -p mrrecon
+	rm -rf build/typecheck build/lib && $(INSTALL) --no-deps --target build/typecheck .
+	cd build/typecheck && $(abspath $(BIN))/mypy --config-file ../../pyproject.toml --python-executable $(abspath $(BIN))/python -p mrrecon -m public_names
 
 format: $(VENV)/.with-dev
 	$(BIN)/ruff check --fix $(SOURCES)

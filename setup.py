@@ -15,6 +15,7 @@ setup(
     packages=packages,
     package_dir={"mrrecon": "mrrecon", **{f"mrrecon.{room}": room for room in MOUNTED}},
     package_data={
+        "": ["*.pyi"],
         "mrrecon": ["py.typed"],
         "mrrecon.operators": ["kernels/*.cu"],
         "mrrecon.priors": ["zoo/*/config.json", "zoo/*/model.safetensors", "zoo/*/README.md"],

@@ -82,7 +82,7 @@ def head(shape: tuple[int, int, int]) -> np.ndarray:
 
     path = DATA / "validation" / "brain_t1_uih1.nii.gz"
     if not path.is_file():
-        from mrrecon.commands.demo import find_template
+        from mrrecon.io.template import find_template
 
         path = find_template()
     image = np.asarray(nibabel.as_closest_canonical(nibabel.load(path)).dataobj, dtype=np.float32)

@@ -21,8 +21,9 @@ from typing import Any
 
 from common import DATA, save
 
-from mrrecon import evaluation, priors
-from mrrecon.priors.base import Condition, SlicePrior
+from mrrecon import denoising, priors
+from mrrecon.priors.base import SlicePrior
+from mrrecon.priors.condition import Condition
 
 VOXELS = (1.0, 2.0, 4.0)
 DEFAULT, FIXED = "brain-diverse", {"1 mm": "brain-1x", "2 mm": "brain-2x", "4 mm": "brain-4x"}
@@ -63,22 +64,22 @@ def main() -> None:
 
     files = sorted((DATA / "validation").glob("*.nii.gz"))
     volumes = list(read_volumes(files[:1] if options.small else files))
-    cases = evaluation.validation_slices(volumes, (4.0,) if options.small else VOXELS, options.slices)
-    levels = evaluation.reference_levels()
+    cases = denoising.validation_slices(volumes, (4.0,) if options.small else VOXELS, options.slices)
+    levels = denoising.reference_levels()
     bm3d = [] if options.without_bm3d else ["bm3d"]
-    without = evaluation.baselines(["scaled-input", "wavelet", "total-variation", *bm3d])
-    methods = [*map(evaluation.of_prior, loaded.values()), *without]
+    without = denoising.baselines(["scaled-input", "wavelet", "total-variation", *bm3d])
+    methods = [*map(denoising.of_prior, loaded.values()), *without]
     start = time.perf_counter()
-    rows = evaluation.compare(
-        methods, cases, levels, report=lambda what: print(f"{time.perf_counter() - start:6.0f} s  {what}", flush=True)
+    rows = denoising.compare(
+        methods, cases, levels, progress=lambda what: print(f"{time.perf_counter() - start:6.0f} s  {what}", flush=True)
     )
     seconds = time.perf_counter() - start
-    psnr = evaluation.means(rows)
+    psnr = denoising.means(rows)
     save(
         "denoising_small" if options.small else "denoising",
         {
             "work": "denoising of validation slices with known noise",
-            "policy": evaluation.POLICY,
+            "policy": denoising.POLICY,
             "seed": 0,
             "levels": levels,
             "volumes": [volume.name for volume in volumes],
@@ -99,13 +100,11 @@ def main() -> None:
             "seconds": round(seconds),
         },
     )
-    print(evaluation.markdown(rows))
+    print(denoising.markdown(rows))
     if not options.small:
-        evaluation.draw_curves(rows, IMAGES / "priors_denoising.png", dashed=[method.name for method in without])
+        denoising.draw_curves(rows, IMAGES / "priors_denoising.png", dashed=[method.name for method in without])
         if loaded:
-            evaluation.draw_samples(
-                {name: draw(prior) for name, prior in loaded.items()}, IMAGES / "priors_samples.png"
-            )
+            denoising.draw_samples({name: draw(prior) for name, prior in loaded.items()}, IMAGES / "priors_samples.png")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from common import bart_version, head, measure, read_cfl, run_process, save, write_cfl
 
+from mrrecon.grid import Grid
 from mrrecon.operators import espirit
 from mrrecon.simulation import simulate
 
@@ -51,7 +52,7 @@ def main() -> None:
     options = parser.parse_args()
     shape, coils, width = ((32, 40, 40), 4, 16) if options.small else ((64, 80, 80), 8, 24)
 
-    scan = simulate(head(shape), n_coils=coils, voxel_size=tuple(160 / n for n in shape), snr=40, seed=1)
+    scan = simulate(head(shape), Grid(shape, tuple(160 / n for n in shape)), n_coils=coils, snr=40, seed=1)
     kspace = scan.kspace
     inside = np.abs(scan.reference) > 0.05 * np.abs(scan.reference).max()
 

@@ -22,6 +22,7 @@ import numpy as np
 from common import bart_version, read_cfl, save, write_cfl
 
 from mrrecon.acquisition import Acquisition
+from mrrecon.grid import Grid
 from mrrecon.operators import fft, make_mask
 from mrrecon.simulation import simulate
 from mrrecon.solvers import CGSense, L1Wavelet, Solver, TotalVariation, Variational
@@ -46,7 +47,7 @@ def ball(side: int, radius: float) -> np.ndarray:
 def measured(image: np.ndarray, snr: float, acceleration: float, seed: int) -> Acquisition:
     """A scan of an image with eight coils, true maps, and noise of `1 / snr` per component."""
     mask = make_mask("poisson", image.shape[1:], acceleration, seed=0) if acceleration > 1 else None
-    clean = simulate(image, n_coils=8, voxel_size=(2.0, 2.0, 2.0), keep_maps=True, phase=False, mask=mask)
+    clean = simulate(image, Grid(image.shape, (2.0, 2.0, 2.0)), n_coils=8, keep_maps=True, phase=False, mask=mask)
     size = np.sqrt((np.abs(clean.maps) ** 2).sum(axis=0))
     maps = clean.maps / np.maximum(size, 1e-6)
     noise = np.random.default_rng(seed).standard_normal((2, *clean.kspace.shape)) / snr

@@ -17,7 +17,7 @@ from typing import Any
 
 from common import measure, save
 
-from mrrecon.operators.sampling import acceleration, poisson
+from mrrecon.operators.masks import acceleration, poisson
 
 PATIENCE = 20  # seconds that sigpy gets for one mask
 CASES = [  # shape, R, calibration

@@ -22,6 +22,7 @@ from common import DATA, head, measure, save
 
 from mrrecon import io, metrics, operators, resolution
 from mrrecon.acquisition import Acquisition
+from mrrecon.grid import Grid
 from mrrecon.simulation import simulate
 from mrrecon.solvers import Variational
 
@@ -38,14 +39,14 @@ GOALS = {"level_within": 0.05, "psnr_within": 0.15}
 def scan_of(volume: np.ndarray, edge: float, accel: float, snr: float) -> Acquisition:
     """Undersampled scan that knows its noise."""
     mask = operators.make_mask("poisson", volume.shape[1:], accel)
-    return simulate(volume, n_coils=COILS, voxel_size=(edge,) * 3, snr=snr, mask=mask, seed=SEED)
+    return simulate(volume, Grid(volume.shape, (edge,) * 3), n_coils=COILS, snr=snr, mask=mask, seed=SEED)
 
 
 def at_edge(name: str, edge: float) -> np.ndarray:
     """The head on voxels of this edge (mm)."""
-    volume, voxel_size, affine = io.read_volume(DATA / "validation" / f"{name}.nii.gz")
-    if edge > 1.01 * voxel_size[0]:
-        volume, _, _ = resolution.change_resolution(volume, voxel_size, affine, (edge,) * 3)
+    volume, grid = io.read_volume(DATA / "validation" / f"{name}.nii.gz")
+    if edge > 1.01 * grid.voxel_size[0]:
+        volume, _ = resolution.change_resolution(volume, grid, (edge,) * 3)
     else:
         middle = volume.shape[0] // 2
         volume = volume[middle - THICK // 2 : middle + THICK // 2] if edge < 1.5 else volume

@@ -82,9 +82,9 @@ def _variational(r: dict[str, Any]) -> str:
         f"{r['seconds']:.0f} s; {r['psnr_gain_over_bart']:+.1f} dB over BART's L1-wavelet at its best strength; "
         f"{default['evaluations']} network evaluations"
     )
-    if published := runs.get("published optimiser"):
+    if published := runs.get("published"):
         share = default["evaluations"] / published["evaluations"]
-        said += f", {share:.0%} of the published optimiser's, {default['psnr'] - published['psnr']:+.1f} dB"
+        said += f", {share:.0%} of the published method's, {default['psnr'] - published['psnr']:+.1f} dB"
     return said
 
 

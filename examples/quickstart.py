@@ -11,8 +11,8 @@ from mrrecon import operators, solvers
 
 def main(anatomy: str) -> None:
     """Simulate an 8-coil scan of `anatomy`, keep one sample in six, reconstruct it twice, and compare."""
-    volume, voxel_size, affine = mr.io.read_volume(anatomy)
-    scan = mr.simulate(volume, n_coils=8, voxel_size=voxel_size, affine=affine, snr=40, seed=0)
+    volume, grid = mr.io.read_volume(anatomy)
+    scan = mr.simulate(volume, grid, n_coils=8, snr=40, seed=0)
 
     mask = operators.make_mask("poisson", scan.shape[1:], accel=6, seed=0)
     scan = scan.undersample(mask).whiten().calibrate()

@@ -17,7 +17,7 @@ import torch
 
 from mrrecon import priors, training
 from mrrecon.cli import main as mrrecon
-from mrrecon.commands.demo import find_template
+from mrrecon.io.template import find_template
 
 FOLDER = Path("tiny_prior")
 SLAB = slice(80, 110)  # axial, mm, kept aside
@@ -54,7 +54,7 @@ def main(steps: list[str]) -> None:
 
     prior = priors.load(FOLDER / "run" / "prior")
     slab = training.open_volumes(FOLDER / "validation", voxel_size=2.0)[0]
-    middle = slab.slab(axis=2, start=slab.shape[2] // 2, stop=slab.shape[2] // 2 + 1)[0]
+    middle = slab.slab(axis=2, start=slab.grid.shape[2] // 2, stop=slab.grid.shape[2] // 2 + 1)[0]
     phase = np.exp(1j * np.linspace(0, 2, middle.shape[0]))[:, None]
     clean = (middle * phase).astype(np.complex64)
     noisy = clean + NOISE * priors.complex_noise(clean.shape, torch.Generator().manual_seed(0)).numpy()

@@ -15,7 +15,7 @@ def main() -> None:
     # Your data: k-space (coils, x, y, z), zero frequency in the middle, zeros where nothing was sampled.
     grids = np.meshgrid(*(np.linspace(-1, 1, n) for n in (32, 48, 48)), indexing="ij")
     anatomy = (sum((g / 0.7) ** 2 for g in grids) < 1).astype(float)
-    full = mr.simulate(anatomy, n_coils=6, voxel_size=(2, 2, 2), snr=50, seed=1)
+    full = mr.simulate(anatomy, mr.Grid(anatomy.shape, (2, 2, 2)), n_coils=6, snr=50, seed=1)
     mask = operators.make_mask("poisson", (48, 48), accel=4, calibration=20, seed=1)
     kspace = np.asarray(full.kspace) * mask
 

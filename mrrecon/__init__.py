@@ -5,38 +5,16 @@
 >>> volume = mr.solvers.CGSense()(scan)  # doctest: +SKIP
 >>> volume.save("volume.nii.gz")         # doctest: +SKIP
 
-Names are loaded on first use, so that importing the package costs nothing.
+Names are loaded on first use, so that importing the package costs nothing; ``__init__.pyi`` lists them.
 """
 
-import importlib
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 try:
     __version__ = version("mrrecon")
 except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
-
-_HOME = {  # public name -> module that defines it
-    "Acquisition": "acquisition",
-    "Reconstruction": "reconstruction",
-    "read": "io",
-    "write": "io",
-    "simulate": "simulation",
-    "evaluate": "metrics",
-}
-_MODULES = ("errors", "io", "metrics", "operators", "priors", "simulation", "solvers")
-
-__all__ = [*_HOME, *_MODULES]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(f"mrrecon.{_HOME[name]}"), name)
-    if name in _MODULES:
-        return importlib.import_module(f"mrrecon.{name}")
-    raise AttributeError(f"module 'mrrecon' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return __all__

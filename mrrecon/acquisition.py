@@ -2,41 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 
-from mrrecon import preparation, recentring
-from mrrecon.errors import DataError, MaskError, ShapeError
-from mrrecon.operators.backend import as_array, get_array_module, is_torch, to_device, to_numpy
+from mrrecon import acquisition_checks as checks
+from mrrecon import operators
+from mrrecon.acquisition_checks import Domain
+from mrrecon.errors import DataError, MaskError
+from mrrecon.grid import Grid
+from mrrecon.lazy import ChosenCoils, is_lazy
+from mrrecon.operators.backend import get_array_module, to_device
 from mrrecon.operators.centre import KspaceCentre, kspace_centre
+from mrrecon.preparation import calibrated_maps, fit_mask, measured_coverage, noise_to_whiten
+from mrrecon.recentring import roll_kspace, roll_to_middle, shift_phase, trusted_centre
 
-__all__ = ["Acquisition", "Domain", "LazyArray", "Step"]
+__all__ = ["Acquisition", "Domain", "Step"]
 
-Domain = Literal["kspace", "image"]
 Axis = Literal["x", "y", "z"]
 AXES = ("x", "y", "z")
-LEAST_SAMPLED = 2 / 3  # of k-space, without gaps: an ellipse with partial Fourier, not a reduced resolution
-
-
-class LazyArray(Protocol):
-    """An array on disk: indexing with slices reads just that part and returns NumPy.
-
-    ``complex64``, four axes ``(coils, x, y, z)``. The readers in :mod:`mrrecon.io` return such objects.
-    """
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Sizes (coils, x, y, z)."""
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Always complex64."""
-
-    def __getitem__(self, key: Any) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -47,55 +33,6 @@ class Step:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _is_lazy(a: Any) -> bool:
-    return not hasattr(a, "flags") and not type(a).__module__.startswith("cupy")
-
-
-def _operand(value: Any, what: str) -> Any:
-    """Return `value` as a NumPy, CuPy or lazy array; torch tensors are viewed, lists copied."""
-    if is_torch(value):
-        value = as_array(value)
-    elif isinstance(value, (list, tuple)):
-        value = _numbers(value, what, None)
-    if not all(hasattr(value, part) for part in ("shape", "dtype", "__getitem__")):
-        raise DataError(f"{what} must be an array, got {type(value).__name__}.")
-    return value
-
-
-def _numbers(value: Any, what: str, dtype: Any) -> np.ndarray:
-    """Return a small array of numbers, or say what it is instead."""
-    try:
-        return np.asarray(to_numpy(value), dtype=dtype)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{what} must be an array of numbers, got {type(value).__name__}: {error}.") from error
-
-
-def _frozen(a: Any) -> Any:
-    """View a NumPy array as read-only; CuPy arrays have no such flag."""
-    if isinstance(a, np.ndarray):
-        a = a.view()
-        a.flags.writeable = False
-    return a
-
-
-def _require_finite(a: Any, what: str) -> None:
-    xp = get_array_module(a)
-    for c in range(a.shape[0]):
-        part = a[c]
-        energy = float(xp.vdot(part, part).real)  # one fast pass; NaN and Inf both survive a sum of squares
-        if not math.isfinite(energy) and not bool(xp.isfinite(part).all()):
-            bad = int((~xp.isfinite(part)).sum())
-            raise DataError(
-                f"{what} of coil {c} has {bad} NaN or Inf values of {part.size}; repair or drop them "
-                "before reconstruction (for example numpy.nan_to_num with a mask that leaves them out)."
-            )
-        if energy == 0.0 and not bool(part.any()):
-            raise DataError(
-                f"{what} of coil {c} is zero everywhere: the channel is dead or was not read; "
-                "leave it out with acquisition.select_coils(...), or --read.coils on the command line."
-            )
-
-
 @dataclass(frozen=True, eq=False)
 class Acquisition:
     """K-space of one 3D scan with its mask, maps, noise and geometry. Immutable, validated on construction.
@@ -103,25 +40,21 @@ class Acquisition:
     Parameters
     ----------
     kspace
-        Samples ``(coils, x, y, z)``, ``complex64``; NumPy, CuPy or a :class:`LazyArray`. Zero where
+        Samples ``(coils, x, y, z)``, ``complex64``; NumPy, CuPy or a :class:`~mrrecon.lazy.LazyArray`. Zero where
         unsampled. Centred: zero frequency at index ``n // 2`` of every axis in the k-space domain (see
         :meth:`recentre`).
     mask
         Sampling pattern, bool, ``(y, z)`` when the readout x is fully sampled, else ``(x, y, z)``.
     maps
-        Coil sensitivity maps ``(coils, x, y, z)`` or ``(sets, coils, x, y, z)``, ``complex64``, in the
-        image domain.
+        Coil sensitivity maps ``(coils, x, y, z)`` or ``(sets, coils, x, y, z)``, ``complex64``, in the image domain.
     noise_covariance
-        Noise covariance between coils ``(coils, coils)``, of one complex k-space sample; identity after
-        whitening.
-    voxel_size
-        Voxel edge lengths along (x, y, z) in millimetres.
-    affine
-        4×4 matrix from voxel indices (x, y, z) to scanner coordinates (RAS+, millimetres). Made from the
-        voxel size, centred on the volume, when not given.
+        Noise covariance between coils ``(coils, coils)``, of one complex k-space sample.
+    voxel_size, affine
+        Voxel edges (x, y, z), mm, and 4x4 matrix from voxel indices to scanner coordinates (RAS+, mm); each is made
+        from the other when not given, see :class:`~mrrecon.grid.Grid`.
     domains
-        Which domain each of the axes (x, y, z) is in. ``("image", "kspace", "kspace")`` is hybrid space: the
-        readout has been transformed already (also a 2D multi-slice scan, x being the slice).
+        Which domain each of the axes (x, y, z) is in. ``("image", "kspace", "kspace")`` is hybrid space: the readout
+        has been transformed already (also a 2D multi-slice scan, x being the slice).
     readout
         Axis that was read out: ``"x"``, or ``"y"`` of a 2D multi-slice scan, whose x is the slice. What a scanner
         samples or leaves out are whole lines along it.
@@ -140,7 +73,7 @@ class Acquisition:
     mask: Any
     maps: Any = None
     noise_covariance: Any = None
-    voxel_size: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    voxel_size: tuple[float, float, float] = None  # type: ignore[assignment]
     affine: Any = None
     domains: tuple[Domain, Domain, Domain] = ("kspace", "kspace", "kspace")
     readout: Axis = "x"
@@ -149,135 +82,21 @@ class Acquisition:
     _centre: KspaceCentre | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._check_kspace()
-        self._check_geometry()
-        self._check_mask()
-        self._check_maps()
-        self._check_noise()
-        for name in ("kspace", "mask", "maps", "noise_covariance", "affine", "reference"):
-            object.__setattr__(self, name, _frozen(getattr(self, name)))
-
-    # ---- validation ----------------------------------------------------------------------------------------
+        self._set("kspace", checks.checked_kspace(self.kspace))
+        self._set("domains", checks.checked_domains(self.domains, self.readout))
+        self._set("provenance", tuple(self.provenance))
+        grid = self.grid
+        self._set("voxel_size", grid.voxel_size)
+        self._set("affine", grid.affine)
+        self._set("mask", checks.checked_mask(self.mask, self.shape, self.domains[0]))
+        self._set("maps", checks.checked_image(self.maps, "maps", (self.n_coils, *self.shape)))
+        self._set("reference", checks.checked_image(self.reference, "reference", self.shape))
+        self._set("noise_covariance", checks.checked_noise(self.noise_covariance, self.n_coils))
+        for name in ("kspace", "mask", "maps", "noise_covariance", "reference"):
+            self._set(name, checks.read_only(getattr(self, name)))
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
-
-    def _check_kspace(self) -> None:
-        k = _operand(self.kspace, "kspace")
-        shape = tuple(int(n) for n in k.shape)
-        if len(shape) != 4:
-            raise ShapeError(
-                f"kspace must have the four axes (coils, x, y, z), got shape {shape}; "
-                "add the missing axis with kspace[None] (one coil) or kspace[:, None] (one slice)."
-            )
-        if min(shape) == 0:
-            raise ShapeError(f"kspace has an empty axis: shape (coils, x, y, z) = {shape}; nothing to reconstruct.")
-        if np.dtype(k.dtype).kind != "c":
-            raise DataError(
-                f"kspace must be complex, got dtype {k.dtype}; if real and imaginary parts are interleaved "
-                "along an axis, join them first (re + 1j * im)."
-            )
-        if not _is_lazy(k):
-            with np.errstate(over="ignore"):  # what does not fit becomes Inf, and is refused as such
-                k = k.astype(np.complex64, copy=False)
-            _require_finite(k, "kspace")
-        elif np.dtype(k.dtype) != np.complex64:
-            raise DataError(f"A lazy kspace must give complex64, got {k.dtype}.")
-        self._set("kspace", k)
-
-    def _check_geometry(self) -> None:
-        try:
-            voxel = tuple(float(v) for v in self.voxel_size)
-        except (TypeError, ValueError):
-            voxel = ()
-        if len(voxel) != 3 or not all(math.isfinite(v) and v > 0 for v in voxel):
-            raise DataError(f"voxel_size must be three positive lengths in mm (x, y, z), got {self.voxel_size}.")
-        self._set("voxel_size", voxel)
-        domains = tuple(self.domains or ())
-        if len(domains) != 3 or any(d not in ("kspace", "image") for d in domains):
-            raise DataError(f"domains must name 'kspace' or 'image' for each of x, y, z, got {self.domains}.")
-        if domains[1] != "kspace" or domains[2] != "kspace":
-            raise DataError(
-                f"The phase-encoding axes y and z must be in k-space, got domains {domains}; "
-                "transform them back with operators.fft before building the acquisition."
-            )
-        self._set("domains", domains)
-        if self.readout not in AXES:
-            raise DataError(f"readout must name the axis that was read out, 'x', 'y' or 'z', got {self.readout!r}.")
-        if self.readout != "x" and domains[0] != "image":
-            raise DataError(
-                f"readout {self.readout!r} means a 2D multi-slice scan, whose x is the slice, in the image domain; "
-                f"got domains {domains}."
-            )
-        if self.affine is None:
-            affine = np.diag([*voxel, 1.0])
-            affine[:3, 3] = [-v * (n // 2) for v, n in zip(voxel, self.shape, strict=True)]
-        else:
-            affine = _numbers(self.affine, "affine", np.float64)
-            if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-                raise DataError(f"affine must be an invertible, finite 4x4 matrix, got shape {affine.shape}.")
-        self._set("affine", affine)
-        self._set("provenance", tuple(self.provenance))
-
-    def _check_mask(self) -> None:
-        mask = np.asarray(to_numpy(self.mask))
-        if mask.dtype.kind not in "biuf":
-            raise MaskError(f"mask must be boolean, got dtype {mask.dtype}.")
-        if mask.dtype.kind != "b":
-            if not np.isin(mask, (0, 1)).all():
-                raise MaskError("mask must hold only 0 and 1 (sampled or not); sampling weights are not masks.")
-            mask = mask.astype(bool)
-        allowed = (self.shape[1:], self.shape)
-        if mask.shape not in allowed:
-            swapped = mask.shape[::-1] in allowed
-            raise MaskError(
-                f"mask has shape {mask.shape}, kspace expects (y, z) = {self.shape[1:]} or (x, y, z) = "
-                f"{self.shape}; "
-                + ("its axes look transposed: pass mask.T." if swapped else "make a mask of the k-space's own size.")
-            )
-        if mask.ndim == 3 and self.domains[0] == "image":
-            if not (mask == mask[:1]).all():
-                raise MaskError("An (x, y, z) mask needs x in the k-space domain; in hybrid space give a (y, z) mask.")
-            mask = mask[0]
-        if not mask.any():
-            raise MaskError("mask is empty: no sample is acquired.")
-        self._set("mask", mask)
-
-    def _check_maps(self) -> None:
-        for name, leading in (("maps", "coils"), ("reference", "")):
-            if getattr(self, name) is None:
-                continue
-            value = _operand(getattr(self, name), name)
-            if np.dtype(value.dtype).kind not in "fciu":
-                raise DataError(f"{name} must hold numbers, got dtype {value.dtype}.")
-            want = (self.n_coils, *self.shape) if leading else self.shape
-            got = tuple(value.shape)
-            if got != want and not (leading and len(got) == 5 and got[1:] == want):
-                axes = "(coils, x, y, z) or (sets, coils, x, y, z)" if leading else "(x, y, z)"
-                hint = " (same sizes in another order: transpose them)" if sorted(got) == sorted(want) else ""
-                raise ShapeError(f"{name} has shape {got}, expected {axes} with {want}{hint}.")
-            if not _is_lazy(value):
-                value = value.astype(np.complex64, copy=False)
-                xp = get_array_module(value)
-                if not math.isfinite(float(xp.vdot(value, value).real)):
-                    raise DataError(f"{name} has NaN or Inf values; estimate or load it again.")
-            self._set(name, value)
-
-    def _check_noise(self) -> None:
-        if self.noise_covariance is None:
-            return
-        cov = _numbers(self.noise_covariance, "noise_covariance", np.complex128)
-        want = (self.n_coils, self.n_coils)
-        if cov.shape != want:
-            raise ShapeError(f"noise_covariance has shape {cov.shape}, expected (coils, coils) = {want}.")
-        if not np.isfinite(cov).all() or not np.allclose(cov, cov.conj().T, rtol=1e-4, atol=1e-6 * abs(cov).max()):
-            raise DataError("noise_covariance must be finite and Hermitian; estimate it again from a noise scan.")
-        if np.linalg.eigvalsh(cov).min() <= 0:
-            raise DataError(
-                "noise_covariance is not positive definite: too few noise samples or a dead coil; "
-                "use at least as many noise samples as coils, and drop dead coils."
-            )
-        self._set("noise_covariance", cov)
 
     # ---- what it is ----------------------------------------------------------------------------------------
 
@@ -291,6 +110,11 @@ class Acquisition:
         """Matrix size (x, y, z)."""
         x, y, z = self.kspace.shape[1:]
         return int(x), int(y), int(z)
+
+    @property
+    def grid(self) -> Grid:
+        """Where the voxels lie."""
+        return Grid(self.shape, self.voxel_size, self.affine)
 
     @property
     def phase_encodes(self) -> tuple[int, int]:
@@ -310,7 +134,7 @@ class Acquisition:
     @property
     def is_lazy(self) -> bool:
         """Whether the k-space is still on disk."""
-        return _is_lazy(self.kspace)
+        return is_lazy(self.kspace)
 
     @property
     def acceleration(self) -> float:
@@ -325,19 +149,12 @@ class Acquisition:
     @property
     def is_fully_sampled(self) -> bool:
         """Whether the mask is one block without gaps along any line, corners or one side missing at most."""
-        for axis in range(self.mask.ndim):
-            edges = np.abs(np.diff(self.mask.astype(np.int8), axis=axis, prepend=0, append=0)).sum(axis=axis)
-            if edges.max() > 2:
-                return False
-        return bool(self.mask.mean() >= LEAST_SAMPLED)
+        return checks.is_one_block(self.mask)
 
     @property
     def is_whitened(self) -> bool:
         """Whether the noise is known to be uncorrelated and equally strong in all coils."""
-        if self.noise_covariance is None:
-            return False
-        variance = np.diag(self.noise_covariance).real.mean()
-        return bool(np.allclose(self.noise_covariance, variance * np.eye(self.n_coils), atol=1e-3 * variance))
+        return self.noise_covariance is not None and checks.is_white(self.noise_covariance)
 
     def __repr__(self) -> str:
         x, y, z = self.shape
@@ -355,10 +172,10 @@ class Acquisition:
     def evolve(self, step: str, settings: Mapping[str, Any] | None = None, **changes: Any) -> Acquisition:
         """Return a copy with `changes`, and `step` with its `settings` appended to the provenance."""
         evolved = replace(self, **changes, provenance=(*self.provenance, Step(step, dict(settings or {}))))
-        return evolved._keeping_centre_of(self) if evolved.shape == self.shape else evolved
+        return evolved._with_centre(self._centre) if evolved.shape == self.shape else evolved
 
-    def _keeping_centre_of(self, other: Acquisition) -> Acquisition:
-        self._set("_centre", other._centre)
+    def _with_centre(self, centre: KspaceCentre | None) -> Acquisition:
+        self._set("_centre", centre)
         return self
 
     def slab(self, start: int, stop: int) -> Any:
@@ -367,49 +184,217 @@ class Acquisition:
 
     def load(self) -> Acquisition:
         """Return the acquisition with its k-space in memory, checked for NaN, Inf and dead coils."""
-        return replace(self, kspace=self.kspace[...])._keeping_centre_of(self) if self.is_lazy else self
+        return replace(self, kspace=self.kspace[...])._with_centre(self._centre) if self.is_lazy else self
 
     def to(self, device: str) -> Acquisition:
         """Move k-space and maps to ``"cpu"`` or ``"cuda"``; masks, geometry, covariance stay on the CPU."""
         moved = self.load()
         maps = None if moved.maps is None else to_device(moved.maps, device)
-        return replace(moved, kspace=to_device(moved.kspace, device), maps=maps)._keeping_centre_of(self)
+        return replace(moved, kspace=to_device(moved.kspace, device), maps=maps)._with_centre(self._centre)
 
     def centred(self) -> Acquisition:
         """Return a copy that is known to have the centre of its k-space at ``n // 2`` of every axis."""
         x, y, z = (n // 2 for n in self.shape)
-        copy = replace(self)
-        copy._set("_centre", KspaceCentre((x, y, z), (True, True, True), (True, True, True)))
-        return copy
+        middle = KspaceCentre((x, y, z), (True, True, True), (True, True, True))
+        return replace(self)._with_centre(middle)
 
     def recentre(self, center: Sequence[int] | None = None) -> Acquisition:
-        """Move the centre of k-space to ``n // 2``; see :func:`mrrecon.recentring.recentre`."""
-        return recentring.recentre(self, center)
+        """Roll the k-space so that its centre lies at ``n // 2`` of every axis, which other steps and solvers expect.
+
+        On the grid of the voxels, a roll of k-space is exactly a linear phase of the image: magnitudes and maps stay.
+        The mask is rolled along; a complex reference and an axis x in the image domain get the phase. An array on disk
+        stays there.
+
+        Parameters
+        ----------
+        center
+            Sample (x, y, z) where the centre is; by default where the energy peaks, see
+            :func:`mrrecon.recentring.trusted_centre`.
+
+        Returns
+        -------
+        Acquisition
+            Its centre is ``n // 2``, whatever the data look like. The same object where no center is given and the peak
+            lies at most one sample beside the middle, as the phase of a real object makes it.
+
+        Raises
+        ------
+        DataError
+            If `center` is not in the matrix, or the energy peaks far from the middle and as broadly as an image.
+        """
+        found = trusted_centre(self.centre, self.shape, self.domains, self.readout) if center is None else center
+        roll = roll_to_middle(found, self.shape)
+        if roll == (0, 0, 0):
+            return self if center is None else self.centred()
+        hybrid, axes = self.domains[0] == "image", range(self.mask.ndim)
+        in_kspace = (0 if hybrid else roll[0], *roll[1:])
+        moved = self.evolve(
+            "recentre",
+            {"center": [int(i) for i in found], "rolled": list(roll)},
+            kspace=roll_kspace(self.kspace, roll, hybrid),
+            mask=np.roll(self.mask, in_kspace[3 - self.mask.ndim :], tuple(axes)),
+            reference=None if self.reference is None else shift_phase(self.reference, roll),
+        )
+        return moved.centred()
 
     def undersample(self, mask: Any, how: Mapping[str, Any] | None = None) -> Acquisition:
-        """Keep only the samples of `mask`; see :func:`mrrecon.preparation.undersample`."""
-        return preparation.undersample(self, mask, how)
+        """Keep only the samples of `mask` that the scan has too.
+
+        Parameters
+        ----------
+        mask
+            ``(y, z)`` or ``(x, y, z)``, bool; or of lines, ``(1, z)``, ``(y, 1)`` or one axis: see
+            :func:`mrrecon.preparation.fit_mask`.
+        how
+            How the mask was made (kind, seed, ...), for the record.
+
+        Raises
+        ------
+        MaskError
+            If the shape does not fit or nothing would be left.
+        """
+        scan = self.load()
+        mask = fit_mask(mask, scan.shape, scan.readout)
+        kept = mask & scan.mask
+        if not kept.any():
+            raise MaskError("The mask and the samples have nothing in common; make a mask for this scan's size.")
+        achieved = {"requested": float(mask.size / mask.sum()), "achieved": float(kept.size / kept.sum())}
+        kspace = scan.kspace * get_array_module(scan.kspace).asarray(kept)
+        return scan.evolve("undersample", {**(how or {}), **achieved}, kspace=kspace, mask=kept)
 
     def whiten(self, noise_covariance: Any = None) -> Acquisition:
-        """Decorrelate the coils, noise of unit variance; see :func:`mrrecon.preparation.whiten`."""
-        return preparation.whiten(self, noise_covariance)
+        """Make the noise uncorrelated and equally strong in all coils, maps included.
 
-    def compress_coils(self, n: int, method: Literal["svd", "geometric"] = "svd", calibration: int = 24) -> Acquisition:
-        """Compress to `n` virtual coils; see :func:`mrrecon.preparation.compress_coils`."""
-        return preparation.compress_coils(self, n, method, calibration)
+        The mean noise variance, and with it the scale of the image, stays what it was: a whitened scan reconstructs to
+        the units of the raw one.
 
-    def calibrate(self, **settings: Any) -> Acquisition:
-        """Estimate sensitivity maps by ESPIRiT; see :func:`mrrecon.preparation.calibrate`."""
-        return preparation.calibrate(self, **settings)
+        Parameters
+        ----------
+        noise_covariance
+            Covariance ``(coils, coils)`` to use; by default the scan's own, and if it has none, that of
+            :func:`mrrecon.operators.estimate_noise`. One that is singular is mended as far as it must, with a note.
 
-    def with_maps(self, maps: Any, source: str = "given") -> Acquisition:
-        """Take these coil maps; see :func:`mrrecon.preparation.with_maps`."""
-        return preparation.with_maps(self, maps, source)
+        Raises
+        ------
+        DataError
+            If the covariance given is not finite, or zero.
+        """
+        scan = self.load()
+        samples = (scan.kspace, scan.mask, scan.domains[0], lambda: scan.centre.index)
+        covariance, how = noise_to_whiten(*samples, given=noise_covariance, scanned=scan.noise_covariance)
+        variance = float(np.diag(covariance).real.mean())
+        return scan.evolve(
+            "whiten",
+            {**how, "noise_std": np.sqrt(np.diag(covariance).real).tolist()},
+            kspace=operators.whiten(scan.kspace, covariance / variance),
+            maps=None if scan.maps is None else operators.whiten(scan.maps, covariance / variance),
+            noise_covariance=variance * np.eye(scan.n_coils),
+        )
+
+    def decline_whitening(self) -> Acquisition:
+        """Take the coils as they are: of a known covariance, only the mean variance is kept, as for equal coils.
+
+        Solvers then whiten no more than one has asked for.
+        """
+        if self.noise_std is None or self.is_whitened:
+            return self
+        return self.evolve("not whitened", noise_covariance=self.noise_std**2 * np.eye(self.n_coils))
 
     def select_coils(self, keep: Sequence[int]) -> Acquisition:
-        """Keep the coils of these indices; see :func:`mrrecon.preparation.select_coils`."""
-        return preparation.select_coils(self, keep)
+        """Keep the coils of these indices only, in this order; k-space on disk stays there.
+
+        Raises
+        ------
+        DataError
+            If there are no such coils, one is named twice, or none is left.
+        """
+        keep = [int(c) for c in keep]
+        if not keep or not {*keep} <= {*range(self.n_coils)} or len({*keep}) < len(keep):
+            raise DataError(
+                f"Cannot keep coils {keep}: the scan has coils 0 to {self.n_coils - 1}; name some, each once."
+            )
+        covariance = self.noise_covariance
+        return self.evolve(
+            "select coils",
+            {"keep": keep},
+            kspace=ChosenCoils(self.kspace, tuple(keep)) if self.is_lazy else self.kspace[keep],
+            maps=None if self.maps is None else self.maps[..., keep, :, :, :],
+            noise_covariance=None if covariance is None else covariance[np.ix_(keep, keep)],
+        )
 
     def hybrid(self) -> Acquisition:
-        """Transform the readout to the image domain; see :func:`mrrecon.preparation.hybrid`."""
-        return preparation.hybrid(self)
+        """Transform the readout to the image domain, if it is not there already (needs a (y, z) mask)."""
+        if self.domains[0] == "image":
+            return self
+        if self.mask.ndim != 2:
+            raise MaskError("Hybrid space needs a fully sampled readout, that is a (y, z) mask; this one is (x, y, z).")
+        scan = self.load()
+        kspace = operators.ifft(scan.kspace, axes=(1,))
+        return scan.evolve("readout to image", kspace=kspace, domains=("image", "kspace", "kspace"))
+
+    def compress_coils(self, n: int, method: Literal["svd", "geometric"] = "svd", calibration: int = 24) -> Acquisition:
+        """Compress the coils to `n` virtual ones, maps and noise covariance included.
+
+        Whiten first: then the noise stays white and ``"svd"`` keeps the most signal for its noise. ``"geometric"`` has
+        one matrix per readout position, keeps more, and takes the scan to hybrid space.
+
+        Raises
+        ------
+        DataError
+            If `n` is not between 1 and the number of coils.
+        """
+        scan, index = self.hybrid() if method == "geometric" else self.load(), self.centre.index
+        kspace, matrix = operators.compress_coils(
+            scan.kspace, n, method, calibration=calibration, readout_domain=scan.domains[0], centre=index
+        )
+        noise = None if scan.noise_covariance is None else operators.transform_covariance(scan.noise_covariance, matrix)
+        return scan.evolve(
+            "compress coils",
+            {"method": method, "from": scan.n_coils, "to": n},
+            kspace=kspace,
+            maps=None if scan.maps is None else operators.mix_coils(scan.maps, matrix),
+            noise_covariance=noise if noise is None or noise.ndim == 2 else noise.mean(axis=0),
+        )
+
+    def calibrate(self, *, cover: bool = True, **settings: Any) -> Acquisition:
+        """Estimate coil sensitivity maps by ESPIRiT from the calibration region of the scan itself.
+
+        Parameters
+        ----------
+        cover
+            Leave no holes in the maps inside the object.
+        settings
+            Passed to :func:`mrrecon.operators.espirit` (calibration, kernel, threshold, crop, sets, ...). Of the scan
+            only the calibration region is read, around the centre of k-space wherever that lies.
+
+        Returns
+        -------
+        Acquisition
+            With the maps, and in its provenance the share of the signal that they leave out, with a warning where it
+            is too much (:func:`mrrecon.operators.map_coverage`).
+
+        Raises
+        ------
+        CalibrationError
+            If there is no fully sampled block of sufficient size in the centre of k-space.
+        """
+        samples = (self.kspace, self.mask, self.domains[0], self.centre.index)
+        maps, how = calibrated_maps(*samples, cover=cover, **settings)
+        return self._with_measured_maps(maps, "calibrate", how)
+
+    def with_maps(self, maps: Any, source: str = "given") -> Acquisition:
+        """Take these coil sensitivity maps, and measure what share of the signal they leave out.
+
+        Parameters
+        ----------
+        maps
+            ``(coils, x, y, z)`` or ``(sets, coils, x, y, z)``.
+        source
+            Where they come from, for the provenance: the file's name.
+        """
+        return self._with_measured_maps(maps, "maps", {"source": source})
+
+    def _with_measured_maps(self, maps: Any, step: str, settings: dict[str, Any]) -> Acquisition:
+        maps = checks.checked_image(maps, "maps", (self.n_coils, *self.shape))
+        measured = measured_coverage(maps, self.kspace, self.mask, self.domains[0], self.centre.index)
+        return self.evolve(step, {**settings, **measured}, maps=maps)

@@ -16,8 +16,7 @@ from mrrecon import __version__
 from mrrecon.commands.files import check_files, undeclared
 from mrrecon.commands.shared import clock
 from mrrecon.commands.words import config_files, nearest, one_sentence_parser, plain_errors
-from mrrecon.errors import DataError, MRReconError, SolverError
-from mrrecon.priors.errors import PriorError, PriorFailure
+from mrrecon.errors import DataError, MRReconError, PriorError, PriorFailure, SolverError
 
 __all__ = ["main"]
 
@@ -129,7 +128,7 @@ def _check_solver(name: str, settings: Mapping[str, Any]) -> None:
         With what is wrong.
     """
     from mrrecon import solvers
-    from mrrecon.priors.settings import settings_problem
+    from mrrecon.settings import settings_problem
 
     problem = settings_problem(solvers.get(name), settings)
     if problem:
@@ -315,7 +314,7 @@ def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]
 
 
 def _require_config(path: str) -> None:
-    from mrrecon.io.settings_file import read_settings
+    from mrrecon.settings import read_settings
 
     read_settings(path, "one setting")
 

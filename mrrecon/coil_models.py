@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from mrrecon.errors import DataError
+from mrrecon.grid import Grid
 
 __all__ = ["CoilModel", "coil_maps", "combined_sensitivity"]
 
@@ -24,10 +25,9 @@ _COARSE = 40  # grid points per axis where the fields are computed, to be interp
 
 
 def coil_maps(
-    shape: tuple[int, int, int],
+    grid: Grid,
     n_coils: int,
     *,
-    affine: np.ndarray | None = None,
     region: np.ndarray | None = None,
     model: CoilModel = "loops",
     seed: int = 0,
@@ -36,13 +36,10 @@ def coil_maps(
 
     Parameters
     ----------
-    shape
-        Matrix size (x, y, z).
+    grid
+        Where the voxels lie.
     n_coils
         Number of coils.
-    affine
-        4×4 matrix from voxel indices to scanner coordinates in mm; 1 mm voxels along the scanner axes by
-        default.
     region
         Object ``(x, y, z)``, bool: the array is placed around it. The whole volume by default.
     model
@@ -72,15 +69,14 @@ def coil_maps(
         raise DataError(f"n_coils must be at least 1, got {n_coils}.")
     if model not in ("loops", "birdcage"):
         raise DataError(f"There is no coil model {model!r}; choose 'loops' or 'birdcage'.")
-    affine = np.eye(4) if affine is None else np.asarray(affine, np.float64)
     rng = np.random.default_rng((seed, 1))
-    centre, half = _extent(shape, affine, region)
-    axes = [np.linspace(0, n - 1, min(n, _COARSE)) for n in shape]
-    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1) @ affine[:3, :3].T + affine[:3, 3] - centre
+    centre, half = _extent(grid, region)
+    axes = [np.linspace(0, n - 1, min(n, _COARSE)) for n in grid.shape]
+    places = grid.positions(np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)) - centre
     field = _loops if model == "loops" else _rods
-    coarse = field(grid, half, n_coils, rng)
+    coarse = field(places, half, n_coils, rng)
     coarse *= np.exp(2j * np.pi * rng.random(n_coils))[:, None, None, None]
-    maps = _interpolate(coarse, axes, shape)
+    maps = _interpolate(coarse, axes, grid.shape)
     combined = combined_sensitivity(maps)
     scale = combined if model == "birdcage" else combined.mean() if region is None else combined[region].mean()
     maps /= scale
@@ -95,11 +91,9 @@ def combined_sensitivity(maps: np.ndarray) -> np.ndarray:
     return np.sqrt(total)
 
 
-def _extent(
-    shape: tuple[int, int, int], affine: np.ndarray, region: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
+def _extent(grid: Grid, region: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """Centre and half lengths of the object's box along the scanner axes, mm."""
-    low, high = np.zeros(3), np.asarray(shape, np.float64) - 1
+    low, high = np.zeros(3), np.asarray(grid.shape, np.float64) - 1
     if region is not None:
         if not region.any():
             raise DataError("The object is empty, so there is nothing to place coils around; check the anatomy.")
@@ -107,27 +101,27 @@ def _extent(
             present = np.flatnonzero(region.any(axis=tuple(j for j in range(3) if j != i)))
             low[i], high[i] = present[0], present[-1]
     corners = np.stack(np.meshgrid(*zip(low - 0.5, high + 0.5, strict=True), indexing="ij"), axis=-1).reshape(-1, 3)
-    corners = corners @ affine[:3, :3].T + affine[:3, 3]
+    corners = grid.positions(corners)
     return corners.mean(axis=0), np.ptp(corners, axis=0) / 2
 
 
-def _loops(grid: np.ndarray, half: np.ndarray, n_coils: int, rng: np.random.Generator) -> np.ndarray:
-    """B1- of loops on staggered rings around the object; `grid` is ``(x, y, z, 3)`` in mm from its centre."""
+def _loops(places: np.ndarray, half: np.ndarray, n_coils: int, rng: np.random.Generator) -> np.ndarray:
+    """B1- of loops on staggered rings around the object; `places` is ``(x, y, z, 3)`` in mm from its centre."""
     radii = _CLEARANCE * half[:2]
     n_rings = max(1, round(math.sqrt(n_coils / 3)))
     members = np.array_split(np.arange(n_coils), n_rings)
     height = 2 * half[2] / n_rings
-    maps = np.empty((n_coils, *grid.shape[:3]), np.complex128)
+    maps = np.empty((n_coils, *places.shape[:3]), np.complex128)
     for ring, coils in enumerate(members):
         arc = 2 * math.pi * float(radii.mean()) / len(coils)
         radius = _OVERLAP * math.sqrt(arc * min(height, 1.5 * arc))
         for i, c in enumerate(coils):
             angle = 2 * math.pi * (i + 0.5 * (ring % 2) + 0.06 * rng.standard_normal()) / len(coils)
             normal = np.array([math.cos(angle), math.sin(angle), 0.0])
-            place = np.array([*(radii * normal[:2]), (ring + 0.5) * height - half[2]])
-            place[2] += 0.05 * height * rng.standard_normal()
+            middle = np.array([*(radii * normal[:2]), (ring + 0.5) * height - half[2]])
+            middle[2] += 0.05 * height * rng.standard_normal()
             normal[:2] /= radii  # of the ellipse at that angle
-            field = _loop_field(grid - place, -normal / np.linalg.norm(normal), radius)
+            field = _loop_field(places - middle, -normal / np.linalg.norm(normal), radius)
             maps[c] = field[..., 0] - 1j * field[..., 1]
     return maps
 
@@ -152,9 +146,9 @@ def _loop_field(r: np.ndarray, normal: np.ndarray, radius: float) -> np.ndarray:
     return axial[..., None] * normal + (radial / rho)[..., None] * outward
 
 
-def _rods(grid: np.ndarray, half: np.ndarray, n_coils: int, rng: np.random.Generator) -> np.ndarray:
+def _rods(places: np.ndarray, half: np.ndarray, n_coils: int, rng: np.random.Generator) -> np.ndarray:
     """B1- of long straight wires along the bore, evenly spaced on a circle around the object."""
-    position = grid[..., 0] + 1j * grid[..., 1]
+    position = places[..., 0] + 1j * places[..., 1]
     reach = _CLEARANCE * float(half[:2].max())
     angles = 2 * math.pi * (np.arange(n_coils) + rng.random()) / n_coils
     distance = position - (reach * np.exp(1j * angles))[:, None, None, None]

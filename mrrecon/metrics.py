@@ -115,9 +115,7 @@ def evaluate(reconstruction: Any, reference: Any, policy: MetricPolicy | None = 
     magnitude, true_magnitude = np.abs(image), np.abs(truth)
     error = magnitude - true_magnitude
     square, complex_square = error**2, _square(image - truth)
-    energy = _mean(true_magnitude**2, region)
-    if energy == 0:
-        raise DataError("The reference is zero everywhere in the region, so nothing can be compared with it.")
+    energy = _energy(truth, region)
     component = max(float(truth.real.max()), float(truth.imag.max()) if truth.dtype.kind == "c" else 0.0)
     if isinstance(policy.data_range, (int, float)):
         component = policy.data_range
@@ -146,8 +144,7 @@ def require_comparable(reference: Any, policy: MetricPolicy | None = None) -> No
     policy = policy or MetricPolicy()
     _, truth = _volumes(reference, reference)
     region = _region(policy, truth)
-    if _mean(_square(truth), region) == 0:
-        raise DataError("The reference is zero everywhere in the region, so nothing can be compared with it.")
+    _energy(truth, region)
     axis = "xyz".index(policy.slice_axis)
     _require_window([n for i, n in enumerate(truth.shape) if i != axis], policy)
 
@@ -174,10 +171,7 @@ def ssim(reconstruction: Any, reference: Any, policy: MetricPolicy | None = None
 def nmse(reconstruction: Any, reference: Any, policy: MetricPolicy | None = None) -> float:
     """Squared error of the magnitudes over the squared reference; arguments as in :func:`evaluate`."""
     image, truth, region = _magnitudes(reconstruction, reference, policy or MetricPolicy())
-    energy = _mean(truth**2, region)
-    if energy == 0:
-        raise DataError("The reference is zero everywhere in the region, so nothing can be compared with it.")
-    return _mean((image - truth) ** 2, region) / energy
+    return _mean((image - truth) ** 2, region) / _energy(truth, region)
 
 
 def nrmse(reconstruction: Any, reference: Any, policy: MetricPolicy | None = None) -> float:
@@ -275,6 +269,14 @@ def _square(values: np.ndarray) -> np.ndarray:
 
 def _mean(values: np.ndarray, region: np.ndarray | None) -> float:
     return float(values.mean() if region is None else values[region].mean())
+
+
+def _energy(truth: np.ndarray, region: np.ndarray | None) -> float:
+    """Mean square of the reference, which must not be zero."""
+    energy = _mean(_square(truth), region)
+    if energy == 0:
+        raise DataError("The reference is zero everywhere in the region, so nothing can be compared with it.")
+    return energy
 
 
 def _decibels(peak: float, mean_square: float) -> float:

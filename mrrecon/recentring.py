@@ -1,33 +1,33 @@
-"""The step that moves the centre of k-space to the middle, wherever it was measured."""
+"""Moving the centre of k-space to the middle, wherever it was measured; functions of arrays."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from mrrecon.errors import DataError
+from mrrecon.lazy import RolledKspace, is_lazy
 from mrrecon.operators.backend import get_array_module
-from mrrecon.operators.centre import SHORT
+from mrrecon.operators.centre import SHORT, KspaceCentre
 from mrrecon.operators.fourier import roll_phase
 
-if TYPE_CHECKING:
-    from mrrecon.acquisition import Acquisition
-
-__all__ = ["find_centre", "recentre"]
+__all__ = ["roll_kspace", "roll_to_middle", "shift_phase", "trusted_centre"]
 
 
-def find_centre(acquisition: Acquisition, what: str = "kspace") -> tuple[int, int, int]:
+def trusted_centre(
+    found: KspaceCentre, shape: Sequence[int], domains: Sequence[str], readout: str = "x", what: str = "kspace"
+) -> tuple[int, int, int]:
     """Sample (x, y, z) where the energy of k-space peaks; of x in the image domain, the one its transform would have.
 
     The slices of a 2D scan are no k-space and count as centred, as does an axis without a peak.
 
     Parameters
     ----------
-    acquisition
-        The scan; of an array on disk, a few planes are read.
+    found
+        What the samples say.
+    shape, domains, readout
+        Matrix size (x, y, z), domain of each axis, and readout axis of the scan.
     what
         Name of the data in messages.
 
@@ -36,11 +36,10 @@ def find_centre(acquisition: Acquisition, what: str = "kspace") -> tuple[int, in
     DataError
         If the peak lies far from the middle, and is as broad as an image.
     """
-    found = acquisition.centre
-    axes = (0, 1, 2) if acquisition.readout == "x" else (1, 2)
+    axes = (0, 1, 2) if readout == "x" else (1, 2)
     index = list(found.index)
-    for axis, (name, n) in enumerate(zip("xyz", acquisition.shape, strict=True)):
-        if not found.clear[axis] and axis in axes and n >= SHORT and acquisition.domains[axis] == "kspace":
+    for axis, (name, n) in enumerate(zip("xyz", shape, strict=True)):
+        if not found.clear[axis] and axis in axes and n >= SHORT and domains[axis] == "kspace":
             warnings.warn(
                 f"{what}: k-space energy has no clear peak along {name}; if this is not noise, the axis may already be "
                 "in the image domain.",
@@ -58,60 +57,37 @@ def find_centre(acquisition: Acquisition, what: str = "kspace") -> tuple[int, in
     return index[0], index[1], index[2]
 
 
-def recentre(acquisition: Acquisition, center: Sequence[int] | None = None) -> Acquisition:
-    """Roll the k-space so that its centre lies at ``n // 2`` of every axis, which the other steps and solvers expect.
-
-    On the grid of the voxels, a roll of k-space is exactly a linear phase of the image: magnitudes stay as they are,
-    and so do the maps. The mask is rolled along; a complex reference gets the phase. An axis x in the image domain gets
-    the phase too, which moves the centre of its transform. An array on disk stays there.
-
-    Parameters
-    ----------
-    acquisition
-        The scan.
-    center
-        Sample (x, y, z) where the centre is; by default where the energy peaks, see :func:`find_centre`.
-
-    Returns
-    -------
-    Acquisition
-        Its centre is ``n // 2``, whatever the data look like. The same object where no center is given and nothing is
-        to be moved: a peak one sample beside the middle is left there, since the phase of a real object does that.
+def roll_to_middle(center: Sequence[int], shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Roll by which a sample (x, y, z) of a matrix gets to ``n // 2``.
 
     Raises
     ------
     DataError
-        If `center` is not in the matrix, or where :func:`find_centre` does.
+        If there is no such sample.
     """
-    scan, shape = acquisition, acquisition.shape
-    index = find_centre(scan) if center is None else tuple(int(i) for i in center)
+    index = tuple(int(i) for i in center)
     if len(index) != 3 or not all(0 <= i < n for i, n in zip(index, shape, strict=True)):
         raise DataError(f"center must be a sample (x, y, z) of the matrix {shape}, counted from 0, got {center}.")
-    roll = tuple(n // 2 - i for i, n in zip(index, shape, strict=True))
-    if not any(roll):
-        return scan if center is None else scan.centred()
-    in_kspace = (0 if scan.domains[0] == "image" else roll[0], *roll[1:])
-    changes: dict[str, Any] = {
-        "kspace": _rolled(scan, (roll[0], roll[1], roll[2])),
-        "mask": np.roll(scan.mask, in_kspace[3 - scan.mask.ndim :], tuple(range(scan.mask.ndim))),
-    }
-    if scan.reference is not None and bool(scan.reference.imag.any()):
-        xp = get_array_module(scan.reference)
-        x, y, z = (xp.asarray(roll_phase(n, r)) for n, r in zip(shape, roll, strict=True))
-        changes["reference"] = scan.reference * x[:, None, None] * y[:, None] * z
-    return scan.evolve("recentre", {"center": list(index), "rolled": list(roll)}, **changes).centred()
+    x, y, z = (n // 2 - i for i, n in zip(index, shape, strict=True))
+    return x, y, z
 
 
-def _rolled(scan: Acquisition, roll: tuple[int, int, int]) -> Any:
-    """K-space rolled by so many samples along (x, y, z)."""
-    from mrrecon.io.centring import RecentredArray
-    from mrrecon.io.lazy import FileArray
+def roll_kspace(kspace: Any, roll: tuple[int, int, int], hybrid: bool) -> Any:
+    """K-space ``(coils, x, y, z)`` rolled by so many samples along (x, y, z); an array on disk stays there.
 
-    kspace, hybrid = scan.kspace, scan.domains[0] == "image"
-    if isinstance(kspace, FileArray):
-        return RecentredArray(kspace.path, kspace.shape, kspace, roll, hybrid)
-    kspace = scan.load().kspace
-    xp = get_array_module(kspace)
+    Where x is in the image domain (`hybrid`), it gets the linear phase that the roll of its transform is.
+    """
+    if is_lazy(kspace):
+        return RolledKspace(kspace, roll, hybrid)
     if hybrid and roll[0]:
-        kspace = kspace * xp.asarray(roll_phase(scan.shape[0], roll[0]))[:, None, None]
-    return xp.roll(kspace, (0 if hybrid else roll[0], *roll[1:]), (1, 2, 3))
+        kspace = kspace * get_array_module(kspace).asarray(roll_phase(kspace.shape[1], roll[0]))[:, None, None]
+    return get_array_module(kspace).roll(kspace, (0 if hybrid else roll[0], *roll[1:]), (1, 2, 3))
+
+
+def shift_phase(volume: Any, roll: tuple[int, int, int]) -> Any:
+    """Volume ``(x, y, z)`` with the linear phase that a roll of its k-space is; real ones are magnitudes and stay."""
+    if not bool(volume.imag.any()):
+        return volume
+    xp = get_array_module(volume)
+    x, y, z = (xp.asarray(roll_phase(n, r)) for n, r in zip(volume.shape, roll, strict=True))
+    return volume * x[:, None, None] * y[:, None] * z

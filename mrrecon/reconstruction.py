@@ -14,6 +14,7 @@ import numpy as np
 
 from mrrecon.acquisition import Acquisition, Step
 from mrrecon.errors import DataError, ShapeError, SolverError
+from mrrecon.grid import Grid
 from mrrecon.operators.backend import to_numpy
 
 __all__ = ["Reconstruction", "versions"]
@@ -42,7 +43,13 @@ class Reconstruction:
     voxel_size, affine
         Geometry, millimetres, as in :class:`~mrrecon.acquisition.Acquisition`.
     solver, settings
-        Name of the method and every setting it ran with (JSON-able), the seed included.
+        Name of the method and every setting that it was given (JSON-able), the seed included.
+    estimates
+        What the method found out by itself: ``"lam"``, the strength that it used, and ``"noise"``, relative to the
+        signal.
+    stopped
+        How it ended: ``"converged"``, ``"max_iter"``, ``"time budget"``, ``"interrupted"``, ``"callback"``, or what
+        went wrong; empty for methods without iterations.
     scale
         The factor that the solver divided the data by to work at unit signal scale (already undone in `volume`).
     acceleration
@@ -57,8 +64,8 @@ class Reconstruction:
         ``"deviation"``, the standard deviation over posterior samples, per real component.
     metrics
         ``"chi_squared"``, how well the image explains the data, where the solver knows it (see ``chi_squared`` of
-        :class:`mrrecon.solvers.problem.Problem`); and numbers from :func:`mrrecon.metrics.evaluate`, with their policy,
-        when a reference was at hand.
+        :class:`mrrecon.solvers.parts.problem.Problem`); and numbers from :func:`mrrecon.metrics.evaluate`, with their
+        policy, when a reference was at hand.
     provenance
         The steps of the acquisition.
     versions
@@ -70,6 +77,8 @@ class Reconstruction:
     affine: np.ndarray
     solver: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    estimates: Mapping[str, float | None] = field(default_factory=dict)
+    stopped: str = ""
     scale: float = 1.0
     acceleration: float = 1.0
     history: Sequence[Mapping[str, float]] = ()
@@ -86,6 +95,9 @@ class Reconstruction:
         if volume.dtype.kind not in "fc":
             raise DataError(f"volume must be floating point or complex, got dtype {volume.dtype}.")
         object.__setattr__(self, "volume", _read_only(volume, np.complex64))
+        grid = self.grid
+        object.__setattr__(self, "voxel_size", grid.voxel_size)
+        object.__setattr__(self, "affine", grid.affine)
         extras = {name: _checked_extra(extra, name, volume.shape) for name, extra in self.extras.items()}
         object.__setattr__(self, "extras", extras)
 
@@ -114,6 +126,11 @@ class Reconstruction:
             provenance=acquisition.provenance,
             **record,
         )
+
+    @property
+    def grid(self) -> Grid:
+        """Where the voxels lie."""
+        return Grid(self.volume.shape, self.voxel_size, self.affine)
 
     @property
     def magnitude(self) -> np.ndarray:
@@ -162,16 +179,16 @@ class Reconstruction:
 
     def save(self, path: str | Path) -> Path:
         """Write to `path`; the suffix chooses the format (.nii, .nii.gz, .h5, .cfl, .png, or a DICOM folder)."""
-        from mrrecon import io
+        from mrrecon.io.registry import write
 
-        return io.write(self, path)
+        return write(self, path)
 
     @classmethod
     def load(cls, path: str | Path) -> Reconstruction:
         """Read a reconstruction back from the HDF5 file that :meth:`save` wrote."""
-        from mrrecon.io import mrrecon_h5
+        from mrrecon.io.mrrecon_h5 import reconstruction_fields
 
-        return mrrecon_h5.read_reconstruction(path)
+        return cls(**reconstruction_fields(path))
 
     def __repr__(self) -> str:
         x, y, z = self.volume.shape

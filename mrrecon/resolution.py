@@ -6,178 +6,105 @@
   so that nothing aliases. No ringing, but a blur; noise becomes correlated.
 
 Both keep intensities. Positions differ by less than a voxel: k-space keeps the centre voxel (index ``n //
-2``) in place, interpolation the edges of the field of view. The returned affine says where the voxels are.
+2``) in place, interpolation the edges of the field of view. The returned grid says where the voxels are.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from mrrecon.acquisition import Acquisition
-from mrrecon.errors import DataError, ShapeError
+from mrrecon.errors import DataError
+from mrrecon.grid import Grid
 from mrrecon.operators.backend import as_kind, to_numpy
+from mrrecon.operators.centre import crop_or_pad
+from mrrecon.operators.fourier import fft, ifft
+from mrrecon.operators.resampling import Resampling, kspace_crop
 
 __all__ = ["ResolutionMethod", "change_resolution", "crop_kspace"]
 
 ResolutionMethod = Literal["kspace-crop", "interpolation"]
-Voxel = tuple[float, float, float]
 
 
 def change_resolution(
-    volume: Any,
-    voxel_size: Voxel,
-    affine: Any,
-    new_voxel_size: Voxel,
-    method: ResolutionMethod = "interpolation",
-) -> tuple[np.ndarray, Voxel, np.ndarray]:
+    volume: Any, grid: Grid, voxel_size: Sequence[float], method: ResolutionMethod = "interpolation"
+) -> tuple[np.ndarray, Grid]:
     """Bring a volume to another voxel size, field of view unchanged.
 
     Parameters
     ----------
     volume
         Image ``(x, y, z)``, real or complex.
+    grid
+        Where its voxels lie.
     voxel_size
-        Its voxel edges along (x, y, z), mm.
-    affine
-        Its 4×4 matrix from voxel indices to scanner coordinates.
-    new_voxel_size
-        Wanted voxel edges, mm. The matrix becomes the nearest whole numbers, hence the voxels only nearly
+        Wanted voxel edges (x, y, z), mm. The matrix becomes the nearest whole numbers, hence the voxels only nearly
         this.
     method
         ``"kspace-crop"`` or ``"interpolation"``.
 
     Returns
     -------
-    volume, voxel_size, affine
-        Of the new grid; the voxel size is the exact one, field of view over matrix size. Real stays real.
+    volume, grid
+        Real stays real; the voxel size of the grid is the exact one, field of view over matrix size.
 
     Raises
     ------
     ShapeError, DataError
-        If the volume is not three-dimensional, or the voxel size or the method is not usable.
+        If the volume is not of this grid, or the voxel size or the method is not usable.
     """
     image = to_numpy(volume)
-    if image.ndim != 3:
-        raise ShapeError(f"volume must have the three axes (x, y, z), got shape {image.shape}.")
-    if method not in ("kspace-crop", "interpolation"):
-        raise DataError(f"There is no resolution method {method!r}; choose 'kspace-crop' or 'interpolation'.")
-    shape = _new_shape(image.shape, voxel_size, new_voxel_size)
-    real = image.dtype.kind != "c"
+    grid.require(image, "volume")
     if method == "interpolation":
-        result = image.astype(np.float32 if real else np.complex64, copy=False)
-        for axis, n in enumerate(shape):
-            if n != result.shape[axis]:
-                weights = _linear_weights(result.shape[axis], n)
-                result = np.moveaxis(np.tensordot(result, weights, axes=(axis, 1)), -1, axis)
-        shift = 0.5
-    else:
-        result = image.astype(np.complex64, copy=False)
-        for axis, n in enumerate(shape):
-            if n != result.shape[axis]:
-                result = _band_limit(result, axis, n)
-        result = result.real if real else result
-        shift = None
-    return np.ascontiguousarray(result), *_new_geometry(image.shape, shape, voxel_size, affine, shift)
+        new = grid.resized(voxel_size)
+        return Resampling(grid.shape, new.shape).forward(image), new
+    if method == "kspace-crop":
+        new = grid.resized(voxel_size, "centre")
+        return kspace_crop(image, new.shape), new
+    raise DataError(f"There is no resolution method {method!r}; choose 'kspace-crop' or 'interpolation'.")
 
 
-def crop_kspace(acquisition: Acquisition, new_voxel_size: Voxel) -> Acquisition:
+def crop_kspace(acquisition: Acquisition, voxel_size: Sequence[float]) -> Acquisition:
     """Keep the centre of k-space: the same scan with larger voxels (or, zero-padded, with smaller ones).
 
     Samples are scaled so that the image keeps its intensities: the noise falls as voxels grow. The mask, the
-    noise covariance, the affine and the reference follow; coil maps are dropped, calibrate again.
+    noise covariance, the grid and the reference follow; coil maps are dropped, calibrate again.
 
     Parameters
     ----------
     acquisition
         The scan; the readout may be in either domain.
-    new_voxel_size
-        Wanted voxel edges along (x, y, z), mm; the matrix becomes the nearest whole numbers.
+    voxel_size
+        Wanted voxel edges (x, y, z), mm; the matrix becomes the nearest whole numbers.
 
     Raises
     ------
     DataError
         If the voxel size is not usable.
     """
-    from mrrecon.operators.fourier import fft, ifft
-
     scan = acquisition.load()
-    shape = _new_shape(scan.shape, scan.voxel_size, new_voxel_size)
-    scale = math.sqrt(math.prod(shape) / math.prod(scan.shape))
+    grid = scan.grid.resized(voxel_size, "centre")
+    scale = math.sqrt(math.prod(grid.shape) / math.prod(scan.shape))
     kspace = to_numpy(scan.kspace)
-    readout_in_image = scan.domains[0] == "image" and shape[0] != scan.shape[0]
+    readout_in_image = scan.domains[0] == "image" and grid.shape[0] != scan.shape[0]
     if readout_in_image:
         kspace = fft(kspace, axes=(1,))
-    mask = scan.mask
-    for axis, n in enumerate(shape):
-        kspace = _centre(kspace, axis + 1, n)
-        if mask.ndim == 3 or axis > 0:
-            mask = _centre(mask, axis if mask.ndim == 3 else axis - 1, n)
+    kspace = crop_or_pad(kspace, grid.shape)
     if readout_in_image:
         kspace = ifft(kspace, axes=(1,))
-    reference, covariance = scan.reference, scan.noise_covariance
-    if reference is not None:
-        reference = change_resolution(reference, scan.voxel_size, scan.affine, new_voxel_size, "kspace-crop")[0]
-    voxel, affine = _new_geometry(scan.shape, shape, scan.voxel_size, scan.affine, None)
+    covariance = scan.noise_covariance
     return scan.evolve(
         "crop k-space",
-        {"shape": list(shape), "from": list(scan.shape)},
+        {"shape": list(grid.shape), "from": list(scan.shape)},
         kspace=as_kind(kspace * np.float32(scale), scan.kspace),
-        mask=mask,
+        mask=crop_or_pad(scan.mask, grid.shape[-scan.mask.ndim :]),
         maps=None,
         noise_covariance=None if covariance is None else covariance * scale**2,
-        voxel_size=voxel,
-        affine=affine,
-        reference=reference,
+        voxel_size=grid.voxel_size,
+        affine=grid.affine,
+        reference=None if scan.reference is None else kspace_crop(scan.reference, grid.shape),
     )
-
-
-def _new_shape(shape: tuple[int, ...], voxel: Voxel, wanted: Voxel) -> tuple[int, int, int]:
-    edges = np.asarray(wanted, np.float64)
-    if edges.shape != (3,) or not (np.isfinite(edges).all() and (edges > 0).all()):
-        raise DataError(f"new_voxel_size must be three positive lengths in mm (x, y, z), got {wanted!r}.")
-    x, y, z = (max(1, math.floor(n * v / w + 0.5)) for n, v, w in zip(shape, voxel, edges, strict=True))
-    return x, y, z
-
-
-def _new_geometry(
-    old: tuple[int, ...], new: tuple[int, ...], voxel: Voxel, affine: Any, shift: float | None
-) -> tuple[Voxel, np.ndarray]:
-    """Voxel size and affine of the new grid: edges aligned (`shift` 0.5) or centre voxels (`shift` None)."""
-    factors = np.asarray(old) / np.asarray(new)
-    before = np.asarray(to_numpy(affine), np.float64)
-    after = before.copy()
-    after[:3, :3] = before[:3, :3] * factors
-    here = np.asarray(old) // 2 if shift is None else np.full(3, -shift)
-    there = np.asarray(new) // 2 if shift is None else np.full(3, -shift)
-    after[:3, 3] = before[:3, :3] @ here + before[:3, 3] - after[:3, :3] @ there
-    x, y, z = (float(v * f) for v, f in zip(voxel, factors, strict=True))
-    return (x, y, z), after
-
-
-def _centre(a: np.ndarray, axis: int, n: int) -> np.ndarray:
-    """Crop or zero-pad `axis` to length `n`, index ``n // 2`` staying the centre."""
-    start = a.shape[axis] // 2 - n // 2
-    if n <= a.shape[axis]:
-        return a[(slice(None),) * axis + (slice(start, start + n),)]
-    padding = [(0, 0)] * a.ndim
-    padding[axis] = (-start, n - a.shape[axis] + start)
-    return np.pad(a, padding)
-
-
-def _band_limit(image: np.ndarray, axis: int, n: int) -> np.ndarray:
-    from mrrecon.operators.fourier import fft, ifft
-
-    scale = np.float32(math.sqrt(n / image.shape[axis]))
-    return ifft(_centre(fft(image, axes=(axis,)), axis, n) * scale, axes=(axis,))
-
-
-def _linear_weights(old: int, new: int) -> np.ndarray:
-    """Weights ``(new, old)`` of antialiased linear interpolation, the edges of both grids aligned."""
-    factor = old / new
-    centres = (np.arange(new) + 0.5) * factor - 0.5
-    distance = np.abs(centres[:, None] - np.arange(old)[None, :]) / max(1.0, factor)
-    weights = np.maximum(1.0 - distance, 0.0)
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -24,20 +24,19 @@ import numpy as np
 from mrrecon.acquisition import Acquisition, Step
 from mrrecon.coil_models import CoilModel, coil_maps, combined_sensitivity
 from mrrecon.errors import DataError, MaskError, ShapeError
+from mrrecon.grid import Grid
 from mrrecon.metrics import object_region
 from mrrecon.operators.backend import to_numpy
+from mrrecon.progress import tracked
 
 __all__ = ["object_phase", "simulate"]
-
-QUIET_SECONDS = 2  # before a progress bar appears
 
 
 def simulate(
     anatomy: Any,
+    grid: Grid | None = None,
     *,
     n_coils: int = 8,
-    voxel_size: tuple[float, float, float] | None = None,
-    affine: Any = None,
     snr: float | None = None,
     noise_variance: float | None = None,
     noise_correlation: float = 0.0,
@@ -54,12 +53,11 @@ def simulate(
     ----------
     anatomy
         Volume ``(x, y, z)``, real (a magnitude image) or complex; x is the readout.
+    grid
+        Where its voxels lie, which decides how the coils lie around the object; by default voxels of 1 mm along the
+        axes of the scanner.
     n_coils
         Number of receive coils.
-    voxel_size
-        Voxel edges along (x, y, z), mm; by default those of `affine`, else 1 mm.
-    affine
-        4×4 matrix from voxel indices to scanner coordinates, mm; decides how the coils lie around the object.
     snr
         Signal-to-noise ratio, as defined above. Without `snr` and `noise_variance` the scan has no noise.
     noise_variance
@@ -94,7 +92,8 @@ def simulate(
         fit.
     """
     image = _check_anatomy(anatomy)
-    affine, voxel_size = _check_geometry(image.shape, affine, voxel_size)
+    grid = grid or Grid(image.shape)
+    grid.require(image, "anatomy")
     if snr is not None and noise_variance is not None:
         raise DataError("Give snr or noise_variance, not both.")
     for name, value in (("snr", snr), ("noise_variance", noise_variance)):
@@ -117,7 +116,7 @@ def simulate(
         "seed": int(seed),
     }
     region = object_region(np.abs(image))
-    maps = coil_maps(image.shape, n_coils, affine=affine, region=region, model=coil_model, seed=seed)
+    maps = coil_maps(grid, n_coils, region=region, model=coil_model, seed=seed)
     if phase or (phase is None and image.dtype.kind == "f"):
         image = image * np.exp(1j * object_phase(image.shape, seed))
     image = image.astype(np.complex64, copy=False)
@@ -140,8 +139,8 @@ def simulate(
         mask=sampled,
         maps=maps if keep_maps else None,
         noise_covariance=covariance,
-        voxel_size=voxel_size,
-        affine=affine,
+        voxel_size=grid.voxel_size,
+        affine=grid.affine,
         reference=image * combined,
         provenance=(Step("simulate", settings),),
     )
@@ -197,24 +196,6 @@ def _check_anatomy(anatomy: Any) -> np.ndarray:
     return image
 
 
-def _check_geometry(
-    shape: tuple[int, ...], affine: Any, voxel_size: tuple[float, float, float] | None
-) -> tuple[np.ndarray, tuple[float, float, float]]:
-    if affine is None:
-        voxel = np.ones(3) if voxel_size is None else np.asarray(voxel_size, np.float64)
-        matrix = np.diag([*voxel, 1.0])
-        matrix[:3, 3] = -voxel * (np.asarray(shape) // 2)
-    else:
-        matrix = np.asarray(to_numpy(affine), np.float64)
-        if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
-            raise DataError(f"affine must be a finite 4x4 matrix, got shape {matrix.shape}.")
-        edges = np.linalg.norm(matrix[:3, :3], axis=0)
-        voxel = edges if voxel_size is None else np.asarray(voxel_size, np.float64)
-        if voxel.shape != (3,) or not np.allclose(edges, voxel, rtol=1e-2):
-            raise DataError(f"voxel_size {tuple(voxel)} and affine, whose voxels are {tuple(edges)} mm, disagree.")
-    return matrix, (float(voxel[0]), float(voxel[1]), float(voxel[2]))
-
-
 def _sampling(shape: tuple[int, ...], mask: Any, partial_fourier: tuple[float, float]) -> np.ndarray:
     sampled = np.ones(shape[1:], bool) if mask is None else np.array(to_numpy(mask)).astype(bool)
     if sampled.shape not in (shape, shape[1:]):
@@ -251,17 +232,15 @@ def _measure(
     rng: np.random.Generator,
 ) -> np.ndarray:
     """K-space ``(coils, x, y, z)`` of the sensitivity-weighted images, with noise, zero where not sampled."""
-    from tqdm.auto import tqdm
-
     from mrrecon.operators.fourier import fft
 
     coils, planes, *plane = maps.shape
     kspace = np.empty((coils, planes, *plane), np.complex64)
-    for c in tqdm(range(coils), desc="simulating coils", delay=QUIET_SECONDS, leave=False):
+    for c in tracked(range(coils), "simulating coils"):
         kspace[c] = fft(maps[c] * image)
     if covariance is not None:
         mix = np.linalg.cholesky(covariance / 2).astype(np.complex64)  # / 2: real and imaginary part each
-        for x in tqdm(range(planes), desc="simulating noise", delay=QUIET_SECONDS, leave=False):
+        for x in tracked(range(planes), "simulating noise"):
             real, imaginary = (rng.standard_normal((coils, *plane), dtype=np.float32) for _ in range(2))
             kspace[:, x] += np.tensordot(mix, real + 1j * imaginary, axes=1)
     kspace *= mask

@@ -3,70 +3,9 @@
 Names are loaded on first use, so that importing this package costs nothing.
 """
 
-import importlib
-from typing import Any
+import lazy_loader
 
 if __name__ == "operators":
     raise ImportError("operators/ is installed as mrrecon.operators; write: from mrrecon import operators")
 
-_HOME: dict[str, str] = {
-    "KspaceCentre": "centre",
-    "calibration_region": "calibration_block",
-    "central_samples": "calibration_block",
-    "sampled_block": "calibration_block",
-    "kspace_centre": "centre",
-    "MapCoverage": "coverage",
-    "map_coverage": "coverage",
-    "espirit": "calibration",
-    "CartesianEncoding": "encoding",
-    "fft": "fourier",
-    "ifft": "fourier",
-    "autograd": "torch_view",
-    "check_adjoint": "checks",
-    "ArrayLinop": "sense",
-    "FFT": "sense",
-    "Sense": "sense",
-    "CALIBRATION": "sampling",
-    "MASK_KINDS": "sampling",
-    "acceleration": "sampling",
-    "acceleration_in_ellipse": "sampling",
-    "calibration_side": "sampling",
-    "equispaced": "sampling",
-    "gaussian": "sampling",
-    "make_mask": "sampling",
-    "poisson": "sampling",
-    "uniform": "sampling",
-    "compress_coils": "compression",
-    "geometric_compression_matrices": "compression",
-    "mix_coils": "coils",
-    "svd_compression_matrix": "compression",
-    "transform_covariance": "coils",
-    "whiten": "coils",
-    "whitening_matrix": "coils",
-    "NoiseEstimate": "noise",
-    "estimate_noise": "noise",
-    "estimate_noise_covariance": "noise",
-    "noise_covariance": "noise",
-    "outermost_level": "noise",
-    "usable_covariance": "noise",
-    "CoilMixing": "linops",
-    "FiniteDifference": "linops",
-    "Wavelet": "linops",
-    "WaveletTransform": "wavelet",
-    "dual_step": "total_variation",
-    "gradient": "total_variation",
-    "gradient_adjoint": "total_variation",
-    "tv_norm": "total_variation",
-}  # public name -> module that defines it
-
-__all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(f"mrrecon.operators.{_HOME[name]}"), name)
-    raise AttributeError(f"module 'mrrecon.operators' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return [*__all__, "errors"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mrrecon.operators.errors import DataError, MissingDependencyError
+from mrrecon.errors import DataError, MissingDependencyError
 
 __all__ = [
     "as_array",

@@ -1,4 +1,4 @@
-"""Where k-space has its centre: the peak of its low-resolution energy.
+"""Where k-space has its centre: the peak of its low-resolution energy; and the arithmetic of windows around it.
 
 Files and scanners put it at index n // 2 of every axis, at 0, or elsewhere: an asymmetric echo, partial Fourier whose
 header names a wrong line, a gradient delay. Whatever needs the centre asks here, so that there is one answer.
@@ -13,16 +13,23 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mrrecon.operators.backend import to_numpy
+from mrrecon.errors import ShapeError
+from mrrecon.operators.backend import get_array_module, to_numpy
 from mrrecon.operators.coils import view_or_lazy
-from mrrecon.operators.errors import ShapeError
 
-__all__ = ["KspaceCentre", "kspace_centre", "largest_near"]
+__all__ = [
+    "KspaceCentre",
+    "around",
+    "crop_or_pad",
+    "from_centre",
+    "hann_windowed",
+    "kspace_centre",
+    "largest_near",
+    "wrapped",
+]
 
 SHORT = 8  # an axis of fewer samples is taken as centred
-TOLERANCE = (
-    1  # samples: so far does the phase of a real object move the peak, and it costs nothing (see docs/design.md)
-)
+TOLERANCE = 1  # samples: so far does the phase of a real object move the peak, at no cost (see docs/design.md)
 CLEAR = 4.0  # energy of the peak over the median, below which there is no peak (noise has less than 3)
 TRUST = 2.0  # energy of a sample over the largest beside it that is believed: more is a spike
 REACH = 2  # samples beside it that are asked
@@ -225,9 +232,7 @@ def _plane_peak(
 def _about(values: np.ndarray, axis: int, index: int, reach: int) -> np.ndarray:
     """Samples within `reach` of `index` along an axis, circular; all of a shorter one."""
     n = values.shape[axis]
-    if n <= 2 * reach + 1:
-        return values
-    return np.take(values, np.arange(index - reach, index + reach + 1) % n, axis)
+    return np.take(values, wrapped(around(index, 2 * reach + 1, n), n), axis)
 
 
 def _around(values: np.ndarray, at: tuple[int, int], reach: int) -> np.ndarray:
@@ -292,3 +297,47 @@ def _believable_samples(energies: _Energies, x: int, at: tuple[int, int]) -> np.
     gain = np.sqrt(_believable(energy) / np.maximum(energy, np.finfo(np.float64).tiny))
     plane = energies.plane(x) * gain
     return _around(plane, at, REACH)
+
+
+# ---- arithmetic of the centre ------------------------------------------------------------------------------
+
+
+def from_centre(n: int) -> np.ndarray:
+    """Indices of an axis of n samples counted from its centre, ``n // 2``."""
+    return np.arange(n) - n // 2
+
+
+def around(centre: int, width: int, n: int) -> range:
+    """Indices of a window of an axis of n samples, modulo n: not wider than that, the centre in its middle."""
+    width = min(width, n)
+    return range(centre - width // 2, centre - width // 2 + width)
+
+
+def wrapped(block: range, n: int) -> np.ndarray:
+    """Indices of a block that may reach over the ends of an axis of n samples."""
+    return np.arange(block.start, block.stop) % n
+
+
+def crop_or_pad(array: Any, shape: Sequence[int]) -> Any:
+    """Crop or zero-pad the last axes of a NumPy or CuPy array to this shape, index ``n // 2`` staying the centre."""
+    before = array.shape[array.ndim - len(shape) :]
+    taken, inside = [], []
+    for old, new in zip(before, shape, strict=True):
+        n = min(old, new)
+        taken.append(slice(old // 2 - n // 2, old // 2 - n // 2 + n))
+        inside.append(slice(new // 2 - n // 2, new // 2 - n // 2 + n))
+    cropped = array[(..., *taken)]
+    if cropped.shape[array.ndim - len(shape) :] == tuple(shape):
+        return cropped
+    result = get_array_module(array).zeros((*array.shape[: array.ndim - len(shape)], *shape), dtype=array.dtype)
+    result[(..., *inside)] = cropped
+    return result
+
+
+def hann_windowed(block: Any) -> Any:
+    """Block of k-space ``(coils, lx, ly, lz)``, its centre in the middle, times a Hann window along (x, y, z)."""
+    xp = get_array_module(block)
+    for axis, n in enumerate(block.shape[1:], start=1):
+        window = np.hanning(n + 2)[1:-1] if n > 2 else np.ones(n)
+        block = block * xp.asarray(window.reshape([-1 if i == axis else 1 for i in range(4)]), dtype=np.float32)
+    return block

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from mrrecon.errors import AdjointError
 from mrrecon.operators.backend import as_kind, to_numpy
-from mrrecon.operators.errors import AdjointError
 
 __all__ = ["check_adjoint", "forward_and_adjoint"]
 

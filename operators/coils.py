@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from mrrecon.errors import DataError, ShapeError
 from mrrecon.operators.backend import as_array, as_kind, get_array_module, is_torch, to_numpy
-from mrrecon.operators.errors import DataError, ShapeError
 
 __all__ = [
     "mix_coils",

@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mrrecon.errors import DataError, ShapeError
 from mrrecon.operators.backend import to_numpy
-from mrrecon.operators.calibration_block import around, read_block
-from mrrecon.operators.centre import kspace_centre
+from mrrecon.operators.calibration_data import located, read_block
+from mrrecon.operators.centre import around
 from mrrecon.operators.coils import mix_coils, view_or_lazy
-from mrrecon.operators.errors import DataError, ShapeError
 
 __all__ = ["compress_coils", "geometric_compression_matrices", "svd_compression_matrix"]
 
@@ -22,8 +22,7 @@ def _calibration_data(
     """Read the centre of k-space: `calibration` wide, but all of x when that is in the image domain."""
     if len(kspace.shape) != 4:
         raise ShapeError(f"kspace must have the axes (coils, x, y, z), got shape {tuple(kspace.shape)}.")
-    shape = tuple(int(n) for n in kspace.shape[1:])
-    centre = kspace_centre(kspace, None, readout_domain).index if centre is None else centre
+    shape, centre, _ = located(kspace, None, readout_domain, centre)
     block = [around(c, calibration, n) for c, n in zip(centre, shape, strict=True)]
     if readout_domain == "image":
         block[0] = range(shape[0])

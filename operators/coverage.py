@@ -12,11 +12,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mrrecon.errors import ShapeError
 from mrrecon.operators.backend import get_array_module, to_numpy
-from mrrecon.operators.calibration_block import SMALLEST, read_calibration
-from mrrecon.operators.centre import largest_near
+from mrrecon.operators.calibration_data import SMALLEST, read_calibration
+from mrrecon.operators.centre import crop_or_pad, from_centre, hann_windowed, largest_near
 from mrrecon.operators.coils import view_or_lazy
-from mrrecon.operators.errors import ShapeError
 from mrrecon.operators.fourier import ifft
 
 __all__ = ["MapCoverage", "map_coverage"]
@@ -114,14 +114,7 @@ def coarse_grid(shape: Sequence[int], block: Sequence[int]) -> tuple[int, int, i
 
 def low_resolution(block: Any, grid: Sequence[int]) -> Any:
     """Coil images ``(coils, *grid)`` of a block ``(coils, lx, ly, lz)`` under a Hann window."""
-    xp = get_array_module(block)
-    padded = xp.zeros((block.shape[0], *grid), np.complex64)
-    inside = tuple(slice(n // 2 - b // 2, n // 2 - b // 2 + b) for n, b in zip(grid, block.shape[1:], strict=True))
-    for axis, n in enumerate(block.shape[1:], start=1):
-        window = np.hanning(n + 2)[1:-1] if n > 2 else np.ones(n)
-        block = block * xp.asarray(window.reshape([-1 if i == axis else 1 for i in range(4)]), dtype=np.float32)
-    padded[(slice(None), *inside)] = block
-    return ifft(padded, axes=(1, 2, 3))
+    return ifft(crop_or_pad(hann_windowed(block), grid), axes=(1, 2, 3))
 
 
 def covered(
@@ -154,7 +147,8 @@ def covered(
 def _signal(level: np.ndarray, block: Sequence[int]) -> np.ndarray:
     """Where there is signal in the low-resolution image of a block of k-space of this size.
 
-    Low resolution carries signal into the air around an object: it must be well above what leaks from the largest in reach.
+    Low resolution carries signal into the air around an object: it must be well above what leaks from the largest in
+    reach.
     """
     largest = level
     for axis, (n, width) in enumerate(zip(level.shape, block, strict=True)):
@@ -176,7 +170,7 @@ def _filled(mask: np.ndarray) -> np.ndarray:
 
 def _places(m: int, n: int) -> np.ndarray:
     """Positions of the voxels of an axis of n on the coarse axis of m over the same field of view."""
-    return (np.arange(n) - n // 2) * (m / n) + m // 2
+    return from_centre(n) * (m / n) + m // 2
 
 
 def _nearest(m: int, n: int) -> np.ndarray:

@@ -16,25 +16,19 @@ Med 71:990, section "Reconstruction".
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
 
-from mrrecon.operators.backend import (
-    as_array,
-    as_kind,
-    get_array_module,
-    num_threads,
-    to_numpy,
-    writeable_view,
-)
-from mrrecon.operators.errors import DataError, MaskError, ShapeError
+from mrrecon.errors import ShapeError
+from mrrecon.operators.backend import as_array, as_kind, get_array_module, num_threads, to_numpy, writeable_view
+from mrrecon.operators.encoding_checks import checked_mask, checked_out, operand
 from mrrecon.operators.fourier import InPlaceFFT, fft, ifft
 from mrrecon.operators.kernels import encoding_kernels
-from mrrecon.operators.linalg import cg_curvature
 from mrrecon.operators.parallel import ScratchPool, run_slabs
+from mrrecon.operators.vectors import cg_curvature, real_dot
 
 __all__ = ["CartesianEncoding"]
 
@@ -43,7 +37,6 @@ CPU_THREAD_BYTES = 512 << 10  # of coil images that are worth another thread
 MEASURE_BYTES = 16 << 20  # of coil images that are worth the measuring of FFT plans
 GPU_SLAB_BYTES = 256 << 20  # of coil images that a GPU holds at once
 SPARSE = 0.5  # share of the lines up to which it pays to transform only these
-AXES = ("x", "y", "z")
 
 
 def _largest_divisor(n: int, limit: int) -> int:
@@ -105,8 +98,8 @@ class CartesianEncoding:
         self.threads = threads
         self.ishape: tuple[int, ...] = m.shape[-3:] if m.ndim == 4 else (m.shape[0], *m.shape[-3:])
         self.oshape: tuple[int, ...] = m.shape[-4:]
-        self.maps = self._as_complex64(m, "maps").reshape(-1, *self.oshape)
-        self.mask = self._check_mask(mask)
+        self.maps = operand(m, "maps", self.xp).reshape(-1, *self.oshape)
+        self.mask = checked_mask(mask, self.oshape[1:], self.xp)
         self._kernels = encoding_kernels(self.xp)
         self._volume = readout_domain == "kspace" and self.mask.shape[0] > 1
         self._plane_mask = self.xp.ones((1, *self.mask.shape[1:]), dtype=bool) if self._volume else self.mask
@@ -198,7 +191,7 @@ class CartesianEncoding:
         ShapeError, DataError
             If the k-space does not fit the maps, is on another device or is not numeric.
         """
-        data = self._as_complex64(as_array(kspace), "kspace", self.oshape)
+        data = operand(as_array(kspace), "kspace", self.xp, self.oshape)
         out = self.xp.empty(self.maps.shape[:1] + self.oshape[1:], dtype=np.complex64)
         if self.readout_domain == "image":
             self._combine_planes(data, 0, out)
@@ -230,14 +223,14 @@ class CartesianEncoding:
             fit.
         """
         a = self._as_image(image)
-        result = self._check_out(out, a)
+        result = checked_out(out, a, self.ishape, self.xp)
         self._normal(a, result)
         return as_kind(result.reshape(self.ishape), image) if out is None else out
 
     def normal_energy(self, image: Any, out: Any = None, ridge: float = 0.0) -> tuple[Any, float]:
         """Apply ``N = A^H A + ridge``; return ``(N x, <x, N x>)``, what conjugate gradients need."""
         a = self._as_image(image)
-        result = self._check_out(out, a)
+        result = checked_out(out, a, self.ishape, self.xp)
         self._normal(a, result)
         energy = cg_curvature(a, result, ridge)
         return (as_kind(result.reshape(self.ishape), image) if out is None else out), energy
@@ -256,6 +249,20 @@ class CartesianEncoding:
             gram = xp.einsum("scv,tcv->stv", m.conj(), m)
             bound = max(bound, float(xp.abs(gram).sum(axis=1).max()))
         return bound
+
+    def trace(self) -> float:
+        """Trace of the normal operator: the energy of the maps times the share of k-space that is sampled.
+
+        Exact unless the mask of hybrid space differs from plane to plane.
+        """
+        return real_dot(self.maps, self.maps) * float(self.mask.mean())
+
+    def support(self) -> Any:
+        """Voxels where some coil's map is not zero, bool, of the shape of an image."""
+        found = self.maps[:, 0] != 0
+        for coil in range(1, self.oshape[0]):
+            found |= self.maps[:, coil] != 0
+        return found.reshape(self.ishape)
 
     # ---- how it is done ------------------------------------------------------------------------------------
 
@@ -343,78 +350,5 @@ class CartesianEncoding:
             run_slabs(ny, line, self._lines, self._workers)
             self._each_slab(inverse)
 
-    # ---- validation ----------------------------------------------------------------------------------------
-
     def _as_image(self, image: Any) -> Any:
-        return self._as_complex64(as_array(image), "image", self.ishape).reshape(-1, *self.oshape[1:])
-
-    def _as_complex64(self, a: Any, name: str, expected: tuple[int, ...] | None = None) -> Any:
-        """View or convert an operand for the kernels: its shape, device and dtype checked, contiguous."""
-        if get_array_module(a) is not self.xp:
-            here, there = ("a GPU", "the CPU") if self.xp is np else ("the CPU", "a GPU")
-            raise DataError(
-                f"Sense: {name} is on {here}, the maps are on {there}; "
-                "move one of them with operators.backend.to_device."
-            )
-        if expected is not None and a.shape != expected:
-            raise ShapeError(
-                f"Sense: {name} has shape {a.shape}, maps expect {expected} "
-                f"[{' '.join(self._axes(expected, name))}]{self._shape_hint(a.shape, expected, name)}"
-            )
-        if a.dtype.kind not in "fc":
-            raise DataError(
-                f"Sense: {name} must be complex (or real floating-point) numbers, got dtype {a.dtype}; "
-                f"convert with {name}.astype(numpy.complex64)."
-            )
-        a = self.xp.ascontiguousarray(a, dtype=np.complex64)
-        return writeable_view(a) if self.xp is np else a
-
-    @staticmethod
-    def _axes(shape: Sequence[int], name: str) -> tuple[str, ...]:
-        return (("coils",) if name == "kspace" else ("sets",))[: len(shape) - 3] + AXES
-
-    def _shape_hint(self, got: tuple[int, ...], expected: tuple[int, ...], name: str) -> str:
-        n = len(expected)
-        if len(got) == n:
-            for i in range(n - 1, -1, -1):
-                for j in range(i - 1, -1, -1):
-                    swapped = list(got)
-                    swapped[i], swapped[j] = got[j], got[i]
-                    if tuple(swapped) == expected:
-                        which = "the last two axes" if (j, i) == (n - 2, n - 1) else f"axes {j} and {i}"
-                        return f"; transpose {which}?"
-            if sorted(got) == sorted(expected):
-                return "; transpose the axes?"
-        if len(got) == n - 1 and got == expected[1:]:
-            return f"; add the axis of {self._axes(expected, name)[0]} with {name}[None]?"
-        return f"; give {name} on the grid of the maps."
-
-    def _check_mask(self, mask: Any) -> Any:
-        m = to_numpy(mask) if self.xp is np else self.xp.asarray(as_array(mask))
-        plane, volume = self.oshape[2:], self.oshape[1:]
-        if m.shape not in (plane, volume):
-            hint = "; transpose it?" if m.shape in (plane[::-1], volume[::-1]) else ""
-            raise MaskError(
-                f"Sense: mask has shape {m.shape}, maps expect (y, z) = {plane} or (x, y, z) = {volume}{hint or '.'}"
-            )
-        if m.dtype != bool and not bool(((m == 0) | (m == 1)).all()):
-            raise MaskError(
-                f"Sense: mask must be bool (or hold only 0 and 1), got {m.dtype} with other values; "
-                "use mask = values > 0, and put weights into the k-space."
-            )
-        return self.xp.array(m, dtype=bool, order="C").reshape(-1, *plane)
-
-    def _check_out(self, out: Any, a: Any) -> Any:
-        if out is None:
-            return self.xp.empty(a.shape, dtype=np.complex64)
-        o = as_array(out)
-        if get_array_module(o) is not self.xp or o.shape != self.ishape or o.dtype != np.complex64:
-            raise ShapeError(
-                f"Sense: out must be a {self.xp.__name__} complex64 array of shape {self.ishape}, "
-                f"got {get_array_module(o).__name__}, {o.dtype}, {o.shape}."
-            )
-        if not o.flags.c_contiguous or self.xp.may_share_memory(o, a):
-            raise DataError(
-                "Sense: out must be contiguous and separate from the image; pass a fresh array or out=None."
-            )
-        return o.reshape(a.shape)
+        return operand(as_array(image), "image", self.xp, self.ishape).reshape(-1, *self.oshape[1:])

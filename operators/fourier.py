@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from mrrecon.errors import DataError, ShapeError
 from mrrecon.operators.backend import as_array, as_kind, get_array_module, num_threads
-from mrrecon.operators.errors import DataError, ShapeError
+from mrrecon.operators.centre import from_centre
 from mrrecon.operators.parallel import ScratchPool, run_slabs
 
 __all__ = ["InPlaceFFT", "fft", "fft_library", "ifft", "roll_phase"]
@@ -37,7 +38,7 @@ def fft_library() -> str:
 
 def roll_phase(n: int, roll: int) -> np.ndarray:
     """Factors ``(n,)``, complex64, on an image along an axis whose k-space is rolled by so many samples."""
-    return np.exp(2j * np.pi / n * roll * (np.arange(n) - n // 2)).astype(np.complex64)
+    return np.exp(2j * np.pi / n * roll * from_centre(n)).astype(np.complex64)
 
 
 class InPlaceFFT:

@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mrrecon.errors import DataError, ShapeError
 from mrrecon.operators.backend import to_numpy
 from mrrecon.operators.coils import SLAB_BYTES, view_or_lazy
-from mrrecon.operators.errors import DataError, ShapeError
 from mrrecon.operators.null_space import EMPTY, PLANES, Found, central_planes, less_uneven, noise_level, null_space
 
 __all__ = [

@@ -11,10 +11,10 @@ from typing import Any, Literal
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from mrrecon.errors import CalibrationError
 from mrrecon.operators.backend import num_threads, to_numpy
-from mrrecon.operators.calibration import patch_gram
-from mrrecon.operators.calibration_block import read_calibration
-from mrrecon.operators.errors import CalibrationError
+from mrrecon.operators.calibration_data import read_calibration
+from mrrecon.operators.patches import patch_gram
 
 __all__ = ["EMPTY", "PLANES", "Found", "central_planes", "less_uneven", "noise_level", "null_space"]
 

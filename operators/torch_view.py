@@ -6,9 +6,9 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from mrrecon.errors import MissingDependencyError
 from mrrecon.operators.backend import as_array, as_kind
 from mrrecon.operators.checks import forward_and_adjoint
-from mrrecon.operators.errors import MissingDependencyError
 
 __all__ = ["autograd"]
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from mrrecon.errors import ShapeError
 from mrrecon.operators.backend import as_array, as_kind, get_array_module, num_threads, writeable_view
-from mrrecon.operators.errors import ShapeError
 from mrrecon.operators.parallel import run_ranges
 
 __all__ = ["GRADIENT_NORM_SQUARED", "dual_step", "gradient", "gradient_adjoint", "tv_norm"]

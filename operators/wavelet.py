@@ -10,19 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache, partial
-from math import comb
 from typing import Any
 
 import numpy as np
 
+from mrrecon.errors import ShapeError
 from mrrecon.operators.backend import as_array, as_kind, get_array_module, num_threads, writeable_view
-from mrrecon.operators.errors import ShapeError
 from mrrecon.operators.parallel import run_ranges
 
 __all__ = ["WaveletTransform", "daubechies"]
 
 Triple = tuple[int, int, int]
-LARGEST_ORDER = 10
+WAVELETS = ("haar", *(f"db{n}" for n in range(1, 11)))
 SMALL = 30_000  # voxels, below which threads cost more than they bring
 
 
@@ -38,32 +37,20 @@ def daubechies(name: str) -> tuple[np.ndarray, np.ndarray]:
     Returns
     -------
     low, high
-        ``2 N`` taps each, ``float64``, with unit norm, orthogonal to their even shifts and to each other.
-        Both in the sign and order of PyWavelets' ``rec_lo`` and ``rec_hi``.
+        ``2 N`` taps each, ``float64``, with unit norm, orthogonal to their even shifts and to each other:
+        ``rec_lo`` and ``rec_hi`` of PyWavelets.
 
     Raises
     ------
     ValueError
         If the wavelet is not known.
-
-    References
-    ----------
-    Daubechies 1992, section 6.1: the low-pass is ``(1 + z)^N`` times the minimum-phase factor of
-    ``P(y) = sum_k C(N - 1 + k, k) y^k`` with ``y = (2 - z - 1/z) / 4``.
     """
-    order = 1 if name == "haar" else int(name[2:]) if name.startswith("db") and name[2:].isdigit() else 0
-    if not 1 <= order <= LARGEST_ORDER:
-        raise ValueError(f"wavelet must be 'haar' or 'db1' to 'db{LARGEST_ORDER}', got {name!r}.")
-    low = np.ones(1)
-    for y in np.roots([comb(order - 1 + k, k) for k in range(order)][::-1]):
-        z = np.roots([1, 4 * y - 2, 1])
-        low = np.convolve(low, [1, -z[np.argmin(abs(z))]])
-    for _ in range(order):
-        low = np.convolve(low, [1, 1])
-    low = np.real(low)
-    low *= np.sqrt(2) / low.sum()
-    high = low[::-1] * (-1.0) ** np.arange(low.size)
-    return low, high
+    if name not in WAVELETS:
+        raise ValueError(f"wavelet must be 'haar' or 'db1' to '{WAVELETS[-1]}', got {name!r}.")
+    import pywt
+
+    wavelet = pywt.Wavelet(name)
+    return np.array(wavelet.rec_lo), np.array(wavelet.rec_hi)
 
 
 class WaveletTransform:

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from mrrecon.priors.base import Condition, SlicePrior
-from mrrecon.priors.errors import PriorInputError
+from mrrecon.errors import PriorInputError
+from mrrecon.priors.base import SlicePrior
+from mrrecon.priors.condition import Condition
 from mrrecon.priors.schedule import complex_noise
 
 __all__ = ["GaussianMixturePrior", "GaussianPrior", "Posterior"]

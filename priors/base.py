@@ -4,62 +4,18 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
 from numbers import Real
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from mrrecon.priors.errors import PriorError, PriorFailure, PriorInputError
-from mrrecon.priors.schedule import NoiseSchedule
+from mrrecon.errors import PriorError, PriorFailure, PriorInputError
+from mrrecon.priors.condition import KNOWN, Condition, cut_known
+from mrrecon.priors.schedule import NoiseSchedule, Spacing
 
-__all__ = ["Condition", "NoisePredictor", "SlicePrior"]
-
-
-@dataclass(frozen=True)
-class Condition:
-    """What is known about a batch of slices besides their pixels; priors use what they can and ignore the rest.
-
-    Parameters
-    ----------
-    plane
-        Axis of the volume that the slices are perpendicular to: 0, 1 or 2.
-    depth
-        Position along that axis, -1 (first slice) to 1 (last slice), one number or one per slice.
-    voxel_size
-        In-plane voxel edges, mm.
-    image
-        Picture that the slices belong to (an acquired slice, an X-ray, a projection), ``(H, W)`` or ``(B, H, W)``.
-    mask
-        Segmentation of the slices, ``(B, H, W)``, whole numbers.
-    features
-        Vector of descriptors (class, diagnosis, contrast), ``(F,)`` or ``(B, F)``.
-    """
-
-    plane: int | None = None
-    depth: Any = None
-    voxel_size: tuple[float, float] | None = None
-    image: Any = None
-    mask: Any = None
-    features: Any = None
-
-    def __post_init__(self) -> None:
-        if self.plane not in (None, 0, 1, 2):
-            raise PriorInputError(f"Condition.plane must be 0, 1 or 2, got {self.plane!r}.")
-        if self.voxel_size is not None and not (len(self.voxel_size) == 2 and min(self.voxel_size) > 0):
-            raise PriorInputError(f"Condition.voxel_size must be two positive edges in mm, got {self.voxel_size!r}.")
-
-    def part(self, chosen: slice) -> Condition:
-        """Return the condition of some slices of the batch."""
-        batched = {"depth": 1, "image": 3, "mask": 3, "features": 2}
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        for name, ndim in batched.items():
-            if values[name] is not None and np.ndim(values[name]) == ndim:
-                values[name] = values[name][chosen]
-        return Condition(**values)
+__all__ = ["GivenPrior", "NoisePredictor", "SlicePrior"]
 
 
 class SlicePrior(ABC):
@@ -80,18 +36,25 @@ class SlicePrior(ABC):
     name
         What the prior is called in tables and files.
     schedule
-        Which noise the times of :meth:`predict_noise` mean.
+        Where the noise levels of :meth:`levels` come from; diffusion models have their own.
     data_scale
         Value inside diffusion states of an image value of one, one being the level of bright tissue (the unit signal of
         the solvers).
     voxel_sizes
         Smallest and largest in-plane voxel edge, mm, that the prior was made for; None: any.
+    window
+        Number of neighbouring slices that it looks at together. Above one, it is given stacks: batches of neighbouring
+        slices in order, of any number, which it divides itself.
+    needs
+        Parts of the condition without which it cannot work: ``"image"``, ``"mask"``, ``"features"``.
     """
 
     name: str = "prior"
     schedule: NoiseSchedule = NoiseSchedule()
     data_scale: float = 1.0
     voxel_sizes: tuple[float, float] | None = None
+    window: int = 1
+    needs: frozenset[str] = frozenset()
 
     @abstractmethod
     def _denoise(self, noisy: torch.Tensor, sigma: torch.Tensor, condition: Condition | None) -> torch.Tensor:
@@ -106,13 +69,6 @@ class SlicePrior(ABC):
         condition
             What else is known, or None.
         """
-
-    def _predict_noise(self, state: torch.Tensor, t: torch.Tensor, condition: Condition | None) -> torch.Tensor:
-        """Noise in diffusion states ``(B, H, W)`` at times ``(B, 1, 1)``, from the denoised slices."""
-        alpha, sigma = (f(t).float() for f in (self.schedule.alpha, self.schedule.sigma))
-        scale = self.data_scale
-        clean = scale * self._checked(self._denoise(state / (alpha * scale), sigma / (alpha * scale), condition), state)
-        return (state - alpha * clean) / sigma.clamp_min(1e-12)
 
     @property
     def device(self) -> torch.device:
@@ -149,35 +105,66 @@ class SlicePrior(ABC):
             raise PriorInputError(f"scale must be a positive number, the value of bright tissue, got {scale!r}.")
         slices, restore = self._at_the_door(noisy, "noisy")
         levels = self._per_slice(sigma, len(slices), "sigma", smallest=0.0)
+        self.require_given(condition)
         return restore(self._answer(self._denoise, slices / scale, levels / scale, condition) * scale)
 
-    def predict_noise(self, state: Any, t: Any, condition: Condition | None = None) -> Any:
-        """Estimate of the noise in diffusion states ``x_t = alpha_t (data_scale * image) + sigma_t noise``.
-
-        Parameters
-        ----------
-        state
-            Complex states ``(B, H, W)`` or ``(H, W)``: NumPy, CuPy or torch.
-        t
-            Time of :attr:`schedule`, whole or not, one or one per slice.
-        condition
-            What else is known about the slices.
-
-        Returns
-        -------
-        noise
-            Of the shape, kind and device of `state`, complex64; each part has about unit variance.
+    def require_given(self, condition: Condition | None = None) -> None:
+        """Refuse to work without what the prior needs: it must be in the condition.
 
         Raises
         ------
         PriorInputError
-            If shapes, kinds or values are not usable.
-        PriorFailure
-            If the prior raises an error, or returns NaN, Inf, another shape or real numbers.
+            If it is not.
         """
-        states, restore = self._at_the_door(state, "state")
-        times = self._per_slice(t, len(states), "t", smallest=-1.0, dtype=torch.float64)
-        return restore(self._answer(self._predict_noise, states, times, condition))
+        missing = [name for name in sorted(self.needs) if getattr(condition, name, None) is None]
+        if missing:
+            raise PriorInputError(
+                f"The prior {self.name} needs {' and '.join(missing)}: give it as prior.given({missing[0]}=...)."
+            )
+
+    def levels(
+        self, steps: int | None = None, first: float | None = None, spacing: Spacing = "noise-level"
+    ) -> list[float]:
+        """Noise levels that a sampler comes down, falling, per real component at unit signal; then comes zero.
+
+        Parameters
+        ----------
+        steps
+            How many; by default one for each time of the schedule.
+        first
+            The first one; by default the highest that the prior knows, and never above that.
+        spacing
+            ``"noise-level"``: even in their logarithm, which keeps fine detail with few steps. ``"time"``: as the
+            schedule was made.
+
+        Raises
+        ------
+        PriorInputError
+            If a setting is not usable, or `first` is not above the last level.
+        """
+        least = self.schedule.noise_level(self.schedule.first_time) / self.data_scale
+        if first is not None and not first > least:
+            raise PriorInputError(
+                f"The first noise level must be above {least:.3g}, the last one of {self.name}, got {first!r}."
+            )
+        top = None if first is None else first * self.data_scale
+        return [level / self.data_scale for level in self.schedule.levels(steps, top, spacing)]
+
+    def given(self, **known: Any) -> SlicePrior:
+        """Return this prior with parts of its condition known for all slices of a volume, for use in any solver.
+
+        Parameters
+        ----------
+        known
+            ``image=`` or ``mask=``: a volume ``(x, y, z)`` on the grid of the reconstruction, cut as slices are asked
+            for, or one picture ``(H, W)``; ``features=``: a vector.
+
+        Raises
+        ------
+        PriorInputError
+            If there is no such part.
+        """
+        return GivenPrior(self, known)
 
     def _answer(
         self, asked: Callable[..., Any], slices: torch.Tensor, levels: torch.Tensor, condition: Condition | None
@@ -231,25 +218,6 @@ class SlicePrior(ABC):
             raise PriorInputError(f"A {cls.__name__} has no weights, got {', '.join(sorted(state)[:3])}.")
         return cls(**{name: value for name, value in config.items() if name != "kind"})
 
-    def save(self, folder: str | Path, card: str = "") -> Path:
-        """Write the prior as a folder of ``config.json``, ``model.safetensors`` and a model card, ``README.md``.
-
-        Parameters
-        ----------
-        folder
-            Made if it is not there; what it had of a prior is replaced.
-        card
-            Text of the model card, Markdown.
-
-        Raises
-        ------
-        PriorError
-            If this prior cannot be saved or the folder cannot be written.
-        """
-        from mrrecon.priors.storage import save_prior
-
-        return save_prior(self, folder, card)
-
     def __repr__(self) -> str:
         sizes = "any voxel size" if self.voxel_sizes is None else "{:g} to {:g} mm".format(*self.voxel_sizes)
         return f"<{type(self).__name__} {self.name!r}: {sizes}, data scale {self.data_scale:g}, on {self.device}>"
@@ -301,11 +269,80 @@ class NoisePredictor(SlicePrior):
     def _predict_noise(self, state: torch.Tensor, t: torch.Tensor, condition: Condition | None) -> torch.Tensor:
         """Noise in diffusion states ``(B, H, W)`` at times ``(B, 1, 1)``."""
 
+    def predict_noise(self, state: Any, t: Any, condition: Condition | None = None) -> Any:
+        """Estimate of the noise in diffusion states ``x_t = alpha_t (data_scale * image) + sigma_t noise``.
+
+        Parameters
+        ----------
+        state
+            Complex states ``(B, H, W)`` or ``(H, W)``: NumPy, CuPy or torch.
+        t
+            Time of :attr:`schedule`, whole or not, one or one per slice.
+        condition
+            What else is known about the slices.
+
+        Returns
+        -------
+        noise
+            Of the shape, kind and device of `state`, complex64; each part has about unit variance.
+
+        Raises
+        ------
+        PriorInputError
+            If shapes, kinds or values are not usable.
+        PriorFailure
+            If the prior raises an error, or returns NaN, Inf, another shape or real numbers.
+        """
+        states, restore = self._at_the_door(state, "state")
+        times = self._per_slice(t, len(states), "t", smallest=-1.0, dtype=torch.float64)
+        return restore(self._answer(self._predict_noise, states, times, condition))
+
     def _denoise(self, noisy: torch.Tensor, sigma: torch.Tensor, condition: Condition | None) -> torch.Tensor:
         # The state at the time of this noise level; more noise than the schedule knows counts as its last level.
         t = self.schedule.time(sigma * self.data_scale)
         state = self.schedule.alpha(t).float() * self.data_scale * noisy
         return noisy - sigma * self._checked(self._predict_noise(state, t, condition), state)
+
+
+class GivenPrior(SlicePrior):
+    """A prior with what is known of the volume; see :meth:`SlicePrior.given`.
+
+    Parameters
+    ----------
+    prior
+        The prior.
+    known
+        Parts of the condition by name.
+    """
+
+    def __init__(self, prior: SlicePrior, known: Mapping[str, Any]) -> None:
+        unknown = [name for name in known if name not in KNOWN]
+        if unknown:
+            raise PriorInputError(f"There is no {unknown[0]} in a condition; give {', '.join(KNOWN)}.")
+        self.prior, self.known = prior, dict(known)
+        self.name, self.schedule, self.data_scale = prior.name, prior.schedule, prior.data_scale
+        self.voxel_sizes, self.window, self.needs = prior.voxel_sizes, prior.window, prior.needs - set(known)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the computation happens."""
+        return self.prior.device
+
+    def to(self, device: str | torch.device) -> GivenPrior:
+        """Move the prior, if it can be moved."""
+        moved = self.prior.to(device) if hasattr(self.prior, "to") else self.prior
+        return GivenPrior(moved, self.known)
+
+    def _denoise(self, noisy: torch.Tensor, sigma: torch.Tensor, condition: Condition | None) -> torch.Tensor:
+        told = cut_known(self.known, condition)
+        for name in ("image", "mask"):
+            value = getattr(told, name)
+            if np.ndim(value) == 3 and np.shape(value) != tuple(noisy.shape):
+                raise PriorInputError(
+                    f"The {name} that {self.name} was given does not fit: the slices are {tuple(noisy.shape)}, and of "
+                    f"it {np.shape(value)}; it must be on the grid of the volume."
+                )
+        return self.prior._denoise(noisy, sigma, told)
 
 
 def _as_tensor(array: Any, operand: str) -> tuple[torch.Tensor, Any]:

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch.nn.functional import pad as _pad
 
-from mrrecon.priors.base import Condition, SlicePrior
-from mrrecon.priors.errors import PriorDependencyError, PriorInputError
+from mrrecon.errors import PriorDependencyError, PriorInputError
+from mrrecon.priors.base import SlicePrior
+from mrrecon.priors.condition import Condition
 
 __all__ = ["TikhonovPrior", "TotalVariationPrior", "WaveletPrior"]
 
@@ -132,12 +133,12 @@ class WaveletPrior(_ClassicalPrior):
     def __init__(self, strength: float = 2.0, wavelet: str = "db2", levels: int = 4) -> None:
         self.strength = _positive(strength, "strength")
         self.wavelet = wavelet
-        self.levels = _count(levels, "levels")
+        self.depth = _count(levels, "levels")
         self._low, self._high = _filters(wavelet)
 
     def config(self) -> dict[str, Any]:
         """See :meth:`SlicePrior.config`."""
-        return {"kind": self.name, "strength": self.strength, "wavelet": self.wavelet, "levels": self.levels}
+        return {"kind": self.name, "strength": self.strength, "wavelet": self.wavelet, "levels": self.depth}
 
     def _denoise(self, noisy: torch.Tensor, sigma: torch.Tensor, condition: Condition | None) -> torch.Tensor:
         rows, columns = (self._responses(n, noisy) for n in noisy.shape[1:])
@@ -156,7 +157,7 @@ class WaveletPrior(_ClassicalPrior):
         """Transfer functions of the low and high pass of every level along an axis of `n` pixels."""
         frequency = 2 * np.pi * np.fft.fftfreq(n)
         coarser, responses = np.ones(n, np.complex128), []
-        for level in range(self.levels):
+        for level in range(self.depth):
             wave = np.exp(-1j * 2**level * frequency[:, None] * np.arange(len(self._low)))
             low, high = (coarser * (wave @ taps) / math.sqrt(2) for taps in (self._low, self._high))
             responses.append(tuple(torch.as_tensor(r, dtype=like.dtype, device=like.device) for r in (low, high)))

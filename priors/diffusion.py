@@ -9,9 +9,10 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from mrrecon.errors import PriorInputError
 from mrrecon.priors import networks
-from mrrecon.priors.base import Condition, NoisePredictor
-from mrrecon.priors.errors import PriorInputError
+from mrrecon.priors.base import NoisePredictor
+from mrrecon.priors.condition import Condition
 from mrrecon.priors.padding import pad_to_multiple
 from mrrecon.priors.schedule import NoiseSchedule
 
@@ -32,7 +33,7 @@ class DiffusionPrior(NoisePredictor):
     network
         Settings of the network, as :func:`mrrecon.priors.networks.build` takes them, or the network itself: a module
         called with ``(B, 2, H, W)`` and the logarithm of the noise level ``(B,)``. A network with a true attribute
-        ``told_relative_size`` is also told how many times finer the pixels (:attr:`Condition.voxel_size`) are than
+        ``takes_relative_size`` is also told how many times finer the pixels (:attr:`Condition.voxel_size`) are than
         those it was trained on.
     name, schedule, data_scale, voxel_sizes
         See :class:`SlicePrior`.
@@ -110,25 +111,25 @@ class DiffusionPrior(NoisePredictor):
     def _predict_noise(self, state: torch.Tensor, t: torch.Tensor, condition: Condition | None) -> torch.Tensor:
         pixels = state.shape[-1] * state.shape[-2]
         chunk = max(1, CHUNK_PIXELS.get(state.device.type, CHUNK_PIXELS["cpu"]) // pixels)
-        told = self._relative_size(condition)
-        parts = [self._chunk(state[i : i + chunk], t[i : i + chunk], told) for i in range(0, len(state), chunk)]
+        sizes = self._relative_size(condition)
+        parts = [self._chunk(state[i : i + chunk], t[i : i + chunk], sizes) for i in range(0, len(state), chunk)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _relative_size(self, condition: Condition | None) -> dict[str, float]:
         """What networks whose kernels depend on the voxel size are told of it."""
-        if not getattr(self.network, "told_relative_size", False):
+        if not getattr(self.network, "takes_relative_size", False):
             return {}
         if self.voxel_sizes is None or condition is None or condition.voxel_size is None:
             return {"relative_size": 1.0}
         trained, here = (math.sqrt(a * b) for a, b in (self.voxel_sizes, condition.voxel_size))
         return {"relative_size": trained / here}
 
-    def _chunk(self, state: torch.Tensor, t: torch.Tensor, told: dict[str, float]) -> torch.Tensor:
+    def _chunk(self, state: torch.Tensor, t: torch.Tensor, sizes: dict[str, float]) -> torch.Tensor:
         x = torch.view_as_real(state).permute(0, 3, 1, 2)
         padded, crop = pad_to_multiple(x, getattr(self.network, "size_multiple", 1), SMALLEST_SIDE)
         level = self.schedule.noise_level(t).clamp_min(SMALLEST_LEVEL).log().flatten().float()
         with autocast_for(state.device.type, self._precision):
-            output = crop(self.network(padded.contiguous(memory_format=torch.channels_last), level, **told)).float()
+            output = crop(self.network(padded.contiguous(memory_format=torch.channels_last), level, **sizes)).float()
         noise = noise_from_output(self.target, self.schedule, output, x, t[..., None])
         return torch.view_as_complex(noise.permute(0, 2, 3, 1).contiguous())
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from mrrecon.priors.errors import PriorInputError
+from mrrecon.errors import PriorInputError
 
 __all__ = ["pad_to_multiple"]
 

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mrrecon.priors.errors import PriorError, PriorInputError, UnknownPriorError
-from mrrecon.priors.settings import settings_problem
+from mrrecon.errors import PriorError, PriorInputError, UnknownPriorError
 from mrrecon.priors.storage import CARD, CONFIG, WEIGHTS, load_prior, prior_class, read_config, tensor_shapes
+from mrrecon.settings import settings_problem
 
 if TYPE_CHECKING:  # listing priors must not cost the import of torch
     from mrrecon.priors.base import SlicePrior
@@ -75,7 +75,7 @@ def load(
     Parameters
     ----------
     name_or_folder
-        One of :func:`names`, or the path of a folder that :meth:`SlicePrior.save` wrote. A name comes before a
+        One of :func:`names`, or the path of a folder that :func:`save` wrote. A name comes before a
         folder of the same name; that one is ``"./name"``.
     device
         Where it computes: ``"auto"`` (a GPU if there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
@@ -195,11 +195,22 @@ def identity(prior: str | Path | SlicePrior) -> str:
     PriorError
         If there is no such prior.
     """
+    import numpy as np
+
+    from mrrecon.priors.base import GivenPrior
+
     if isinstance(prior, (str, Path)):
         folder = describe(prior)["folder"]
         if folder is not None:
             return hashlib.sha256((folder / CONFIG).read_bytes()).hexdigest()
         prior = load(prior)
+    if isinstance(prior, GivenPrior):
+        found = hashlib.sha256(identity(prior.prior).encode())
+        for name, value in sorted(prior.known.items()):
+            array = np.ascontiguousarray(value)
+            found.update(f"{name} {array.dtype} {array.shape}".encode())
+            found.update(array.data)
+        return found.hexdigest()
     try:
         settings = prior.config()
     except PriorError:  # it cannot be saved

@@ -12,16 +12,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from numbers import Integral
-from typing import Any
+from numbers import Integral, Real
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from mrrecon.priors.errors import PriorInputError
+from mrrecon.errors import PriorInputError
 
-__all__ = ["NoiseSchedule", "complex_noise"]
+__all__ = ["NoiseSchedule", "Spacing", "complex_noise"]
 
+Spacing = Literal["noise-level", "time"]
+SPACINGS = ("noise-level", "time")
 KINDS = ("linear", "scaled-linear", "cosine", "table")
 COSINE_OFFSET = 0.008
 LARGEST_BETA = 0.999
@@ -178,6 +180,31 @@ class NoiseSchedule:
         decay = torch.log1p(level.double() ** 2) if isinstance(level, torch.Tensor) else np.log1p(level**2)
         whole = np.arange(-1.0, self.steps)
         return _like(noise_level, _interpolate(decay, self._decay, whole))
+
+    def levels(
+        self, steps: int | None = None, first: float | None = None, spacing: Spacing = "noise-level"
+    ) -> list[float]:
+        """Noise levels that a sampler comes down, falling; see :meth:`mrrecon.priors.SlicePrior.levels`.
+
+        Raises
+        ------
+        PriorInputError
+            If a setting is not usable.
+        """
+        if spacing not in SPACINGS:
+            raise PriorInputError(f"spacing must be one of {', '.join(SPACINGS)}, got {spacing!r}.")
+        start, least = float(self.steps - 1), self.first_time
+        if first is not None:
+            if not (isinstance(first, Real) and math.isfinite(first) and first > self.noise_level(least)):
+                raise PriorInputError(f"first must be above {self.noise_level(least):.3g}, the last noise level.")
+            start = self.time(float(first))
+        if steps is None:
+            return [self.noise_level(t) for t in np.arange(math.floor(start), least - 1, -1.0).tolist()]
+        if not (isinstance(steps, Integral) and steps >= 1):
+            raise PriorInputError(f"steps must be a whole number of at least 1, got {steps!r}.")
+        if spacing == "time":
+            return [self.noise_level(t) for t in self.times(steps, start)]
+        return np.geomspace(self.noise_level(start), self.noise_level(least), steps).tolist()
 
     def times(self, number: int, first: float | None = None, last: float | None = None) -> list[float]:
         """`number` whole or broken times, evenly spaced, from `first` down to `last`.

@@ -12,15 +12,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mrrecon.priors.errors import PriorError, PriorFileError
-from mrrecon.priors.settings import settings_of, settings_problem
+from mrrecon.errors import PriorError, PriorFileError
+from mrrecon.settings import settings_of, settings_problem
 
 if TYPE_CHECKING:  # this module is imported to list priors, which must not cost the import of torch
     import torch
 
     from mrrecon.priors.base import SlicePrior
 
-__all__ = ["load_prior", "prior_class", "read_config", "save_prior", "tensor_shapes"]
+__all__ = ["load_prior", "prior_class", "read_config", "save", "tensor_shapes"]
 
 FORMAT, FORMAT_VERSION = "mrrecon-prior", 1
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
@@ -51,14 +51,33 @@ def prior_class(kind: str) -> type[SlicePrior]:
     return getattr(importlib.import_module(f"mrrecon.priors.{module}"), name)
 
 
-def save_prior(prior: SlicePrior, folder: str | Path, card: str = "") -> Path:
-    """Write a prior as a folder; see :meth:`SlicePrior.save`.
+def save(prior: SlicePrior, folder: str | Path, card: str = "") -> Path:
+    """Write a prior as a folder of ``config.json``, ``model.safetensors`` and a model card, ``README.md``.
 
     Each file is complete before it takes its place, and ``config.json``, which comes last, has the checksum of the
     weights: a prior of which only a part was replaced is refused by :func:`load_prior`.
+
+    Parameters
+    ----------
+    prior
+        One that has a configuration; see :meth:`SlicePrior.config`.
+    folder
+        Made if it is not there; what it had of a prior is replaced.
+    card
+        Text of the model card, Markdown.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    PriorError
+        If this prior cannot be saved or the folder cannot be written.
     """
+    import safetensors.torch
     import torch
-    from safetensors.torch import save
 
     folder = Path(folder)
     settings, state = prior.config(), prior.state()
@@ -66,7 +85,7 @@ def save_prior(prior: SlicePrior, folder: str | Path, card: str = "") -> Path:
     config = {**header, "kind": settings["kind"], "name": prior.name, **settings}
     files = {CARD: card.encode()}
     if state:
-        files[WEIGHTS] = save(
+        files[WEIGHTS] = safetensors.torch.save(
             {n: t.detach().cpu().clone(memory_format=torch.contiguous_format) for n, t in state.items()}
         )
         config["weights_sha256"] = hashlib.sha256(files[WEIGHTS]).hexdigest()
@@ -149,7 +168,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     if folder.suffix.lower() in PICKLES and not os.path.isdir(folder):
         raise PriorFileError(
             f"{folder} is a pickle, which runs code when it is read, and is never loaded; its owner makes a prior of "
-            "it with torch.load, DiffusionPrior(network=...).network.load_state_dict and prior.save(folder)."
+            "it with torch.load, DiffusionPrior(network=...).network.load_state_dict and priors.save(prior, folder)."
         )
     if not os.path.exists(folder):
         raise PriorFileError(f"There is no folder {folder}.")

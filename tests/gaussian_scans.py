@@ -9,7 +9,7 @@ from solver_scans import centred_fft, coil_maps, random_mask
 
 from mrrecon.acquisition import Acquisition
 from mrrecon.priors import GaussianPrior
-from mrrecon.solvers.problem import pose
+from mrrecon.solvers.parts.problem import Problem
 
 SHAPE = (9, 8, 8)
 AXES = (-3, -2, -1)
@@ -64,7 +64,7 @@ def exact_posterior(scan: Acquisition) -> tuple[np.ndarray, np.ndarray]:
 
 def true_priors(scan: Acquisition, scales: Sequence[float] = (1.0, 1.0, 1.0)) -> list[GaussianPrior]:
     """The distribution that the volume was drawn from, for slices of each plane, at the unit signal of the solvers."""
-    unit = pose(scan, "test").scale
+    unit = Problem.of(scan, "test").scale
     found = []
     for plane, scale in enumerate(scales):
         sides = [n for axis, n in enumerate(scan.shape) if axis != plane]

@@ -114,7 +114,7 @@ def test_immutable(parts):
 
 def test_steps_are_kept(parts):
     first = mr.Acquisition(**parts)
-    second = first.evolve("crop", {"to": 3}, voxel_size=(2, 2, 2)).evolve("compress")
+    second = first.evolve("crop", {"to": 3}, voxel_size=(2, 2, 2), affine=None).evolve("compress")
     assert [s.name for s in second.provenance] == ["crop", "compress"]
     assert second.provenance[0].settings == {"to": 3}
     assert first.provenance == () and first.voxel_size == (1.0, 1.0, 1.0)

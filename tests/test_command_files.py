@@ -19,26 +19,24 @@ from solver_scans import make_scan
 from tiny_study import write_study
 
 import mrrecon as mr
-from mrrecon import cli, io
+from mrrecon import cli, io, priors
 from mrrecon.cli import main
 from mrrecon.commands import files
 from mrrecon.errors import OutputError
-from mrrecon.io import bart_cfl
+from mrrecon.io import arrays, plain_files
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A folder, the present one, with a scan in two formats, maps, a mask, a reference and a prior."""
-    from mrrecon.priors import WaveletPrior
-
     monkeypatch.chdir(tmp_path)
     scan = make_scan()
     mr.write(scan, "scan.h5")
     mr.write(scan, "scan.cfl")
     io.write_maps(scan.maps, "maps.cfl")
     io.write_mask(scan.mask, "mask.npy")
-    bart_cfl.write_array(scan.reference, "truth.cfl")
-    WaveletPrior().save(tmp_path / "prior")
+    plain_files.write_cfl(scan.reference, "truth.cfl")
+    priors.save(priors.WaveletPrior(), tmp_path / "prior")
     os.symlink("scan.h5", "link.h5")
     os.link("scan.h5", "hard.h5")
     os.symlink(tmp_path, "here")
@@ -91,7 +89,7 @@ INPUTS = [
 @pytest.mark.parametrize("words", INPUTS, ids=" ".join)
 def test_no_output_is_an_input(folder, words, capsys):
     if "pattern.cfl" in words:
-        bart_cfl.write_array(np.ones((32, 28)), "pattern.cfl")
+        plain_files.write_cfl(np.ones((32, 28)), "pattern.cfl")
     if "head.img" in words:
         nibabel.save(nibabel.Nifti1Pair(np.random.default_rng(0).random((9, 9, 9)), np.eye(4)), "head.img")
     if "prior/p.png" in words:
@@ -222,10 +220,10 @@ def test_what_cannot_work_is_refused_before_the_work(folder, no_work, words, mes
     Path("full/notes.txt").write_text("mine")
     for name in ("folder.nii.gz", "folder.json"):
         Path(name).mkdir()
-    bart_cfl.write_array(np.ones((20, 32, 27), np.complex64), "other.cfl")
-    bart_cfl.write_array(np.full((20, 32, 28), np.nan, np.complex64), "nan.cfl")
-    bart_cfl.write_array(np.zeros((20, 32, 28), np.complex64), "zero.cfl")
-    bart_cfl.write_array(np.ones((3, 20, 32, 28), np.complex64), "few.cfl")
+    plain_files.write_cfl(np.ones((20, 32, 27), np.complex64), "other.cfl")
+    plain_files.write_cfl(np.full((20, 32, 28), np.nan, np.complex64), "nan.cfl")
+    plain_files.write_cfl(np.zeros((20, 32, 28), np.complex64), "zero.cfl")
+    plain_files.write_cfl(np.ones((3, 20, 32, 28), np.complex64), "few.cfl")
     assert main(words) == 2
     said = capsys.readouterr().err
     assert re.search(message, said) and said.count("\n") == 1
@@ -281,11 +279,11 @@ def test_a_result_that_cannot_be_written_is_kept_beside(folder, monkeypatch, cap
     # the other outputs are written all the same, and the one with the full record is where the result is
     assert main([*RECON, "v.nii.gz", "x.h5", "--solver.max_iter", "3"]) == 2
     assert "The result is in x.h5" in capsys.readouterr().err
-    assert not Path("v.kept1.h5").exists() and Path("x.h5").exists()
+    assert not Path("v.kept-2.h5").exists() and Path("x.h5").exists()
 
 
 def test_the_folder_for_temporary_files_is_the_last_resort(folder, tmp_path_factory, monkeypatch, capsys):
-    from mrrecon.commands.shared import write_all
+    from mrrecon.commands.outputs import write_all
 
     other = tmp_path_factory.mktemp("temporary")
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(other))
@@ -329,7 +327,7 @@ def test_calibrations_are_kept_too(folder, monkeypatch, capsys):
     def fail(array, path):
         raise OSError("no")
 
-    monkeypatch.setattr(bart_cfl, "write_array", fail)
+    monkeypatch.setattr(arrays, "write_cfl", fail)
     assert main(["calibrate", "scan.h5", "-o", "m.cfl", "--calibration", "12"]) == 2
     assert "The result is in" in capsys.readouterr().err
     assert np.load("m.kept.npy").shape == (4, 20, 32, 28)

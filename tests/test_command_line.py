@@ -11,10 +11,9 @@ import pytest
 from solver_scans import make_scan
 
 import mrrecon as mr
-from mrrecon import solvers
+from mrrecon import progress, solvers
 from mrrecon.acquisition import Step
 from mrrecon.cli import COMMANDS, main
-from mrrecon.commands import shared
 from mrrecon.commands.results import chi_squared_note, chi_squared_text
 from mrrecon.errors import DataError
 from mrrecon.reconstruction import Reconstruction
@@ -99,8 +98,8 @@ SLOW = {
     "l1-wavelet": {},
     "tv": {},
     "variational": {"prior": "slow"},
-    "variational gradient": {"prior": "slow", "optimizer": "gradient"},
-    "variational paper": {"prior": "slow", "optimizer": "paper"},
+    "red-diff": {"prior": "slow"},
+    "published": {"prior": "slow"},
     "dds": {"prior": "slow"},
     "tpdm": {"prior": "slow"},
     "diffusion-mbir": {"prior": "slow"},
@@ -132,19 +131,19 @@ def test_every_iterative_method_keeps_to_the_time_budget(method, monkeypatch):
     result = solver(make_scan())
     assert 9 <= len(result.history) <= 11 and result.settings["time_budget"] == 1.0
     if not solver.paces_itself:
-        assert result.settings["stopped"] == "time budget"
+        assert result.stopped == "time budget"
     assert np.isfinite(result.volume).all()
 
 
 def test_what_is_spent_before_the_first_iteration_is_of_the_budget(monkeypatch):
     """Loading takes 0.6 s of a clock that only loading and denoising move: of a budget of a second, 0.4 s are left."""
     from mrrecon.priors import WaveletPrior
-    from mrrecon.solvers import variational
+    from mrrecon.solvers.parts.plane_priors import PlanePriors
+    from mrrecon.solvers.parts.problem import Problem
 
     now = [0.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    pose, denoised = mr.solvers.iterative.pose, variational.denoised
 
     def slow(seconds, call):
         def slowed(*given):
@@ -153,11 +152,11 @@ def test_what_is_spent_before_the_first_iteration_is_of_the_budget(monkeypatch):
 
         return slowed
 
-    monkeypatch.setattr(mr.solvers.iterative, "pose", slow(0.6, pose))
-    monkeypatch.setattr(variational, "denoised", slow(0.1, denoised))
+    monkeypatch.setattr(Problem, "of", slow(0.6, Problem.of))
+    monkeypatch.setattr(PlanePriors, "denoise", slow(0.1, PlanePriors.denoise))
     result = solvers.Variational(prior=WaveletPrior(), max_iter=60, time_budget=1.0)(make_scan())
     assert 3 <= len(result.history) <= 5 and now[0] == pytest.approx(1.0, abs=0.11)
-    assert result.settings["stopped"] == "max_iter"
+    assert result.stopped == "max_iter"
     full = solvers.Variational(prior=WaveletPrior(), max_iter=4)(make_scan())
     assert result.history[-1]["level"] == pytest.approx(full.history[-1]["level"])
 
@@ -166,7 +165,7 @@ def test_a_budget_that_is_enough_changes_nothing():
     scan = make_scan()
     a, b = (solvers.CGSense(time_budget=budget)(scan) for budget in (None, 1e6))
     np.testing.assert_array_equal(a.volume, b.volume)
-    assert a.settings["stopped"] == b.settings["stopped"] and "time_budget" not in a.settings
+    assert a.stopped == b.stopped and "time_budget" not in a.settings
 
 
 def test_nothing_to_resume_is_a_note(scan, tmp_path, capsys):
@@ -184,7 +183,7 @@ def test_the_seconds_are_those_that_were_waited(tmp_path, monkeypatch, capsys):
         return plain(self, **settings)
 
     monkeypatch.setattr(mr.Acquisition, "calibrate", slow)
-    monkeypatch.setattr(shared, "PATIENCE", 0.5)
+    monkeypatch.setattr(progress, "PATIENCE", 0.5)
     began = time.perf_counter()
     assert main(["recon", str(tmp_path / "s.h5"), "-o", str(tmp_path / "v.h5")]) == 0
     waited = time.perf_counter() - began
@@ -245,7 +244,7 @@ PARTS = {
 
 @pytest.mark.parametrize("what", PARTS)
 def test_extract(result, what, tmp_path):
-    from mrrecon.io.bart_cfl import read_array
+    from mrrecon.io.plain_files import read_cfl
 
     path, made = result
     out = [tmp_path / f"x{suffix}" for suffix in (".nii.gz", ".nii", ".npy", ".cfl", ".png")]
@@ -256,7 +255,7 @@ def test_extract(result, what, tmp_path):
         np.testing.assert_allclose(image.get_fdata(), shown, rtol=1e-6)
         np.testing.assert_allclose(image.affine, made.affine, atol=1e-5)
     np.testing.assert_array_equal(np.load(out[2]), wanted)
-    np.testing.assert_array_equal(read_array(out[3]), wanted.astype(np.complex64))
+    np.testing.assert_array_equal(read_cfl(out[3]), wanted.astype(np.complex64))
     assert out[4].read_bytes()[:4] == b"\x89PNG"
 
 

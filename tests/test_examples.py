@@ -55,7 +55,9 @@ def test_priors(tmp_path):
 def test_swap(tmp_path):
     grids = np.meshgrid(*(np.linspace(-1, 1, n) for n in (16, 48, 48)), indexing="ij")
     anatomy = 1.0 * (sum((g / 0.8) ** 2 for g in grids) < 1) - 0.5 * (np.hypot(grids[1], grids[2]) < 0.3)
-    mr.write(mr.simulate(anatomy.clip(0), n_coils=4, voxel_size=(2, 2, 2), snr=30, seed=0), tmp_path / "scan.h5")
+    mr.write(
+        mr.simulate(anatomy.clip(0), mr.Grid(anatomy.shape, (2, 2, 2)), n_coils=4, snr=30, seed=0), tmp_path / "scan.h5"
+    )
     printed = run("swap.py", tmp_path / "scan.h5", 2.5, cwd=tmp_path)
     found = re.findall(r"^(\w+), (.+): [\d.]+ s, PSNR ([\d.]+) dB$", printed, re.M)
     assert [solver for solver, _, _ in found] == ["variational"] * 4 + ["dds", "tpdm"]

@@ -85,10 +85,9 @@ def test_singular_covariance_is_mended_with_a_note(scan, covariance):
 
 
 def test_declined_whitening_keeps_coils_and_noise_level(scan):
-    from mrrecon.preparation import decline_whitening
-    from mrrecon.solvers.problem import whitened
+    from mrrecon.solvers.parts.problem import whitened
 
-    kept = decline_whitening(scan)
+    kept = scan.decline_whitening()
     assert kept.noise_std == pytest.approx(scan.noise_std)
     np.testing.assert_array_equal(whitened(kept).kspace, scan.kspace)
     assert not np.allclose(whitened(scan).kspace, scan.kspace)

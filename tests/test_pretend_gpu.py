@@ -21,21 +21,20 @@ import mrrecon.operators.encoding as encoding_module
 from mrrecon import io, metrics, operators, solvers
 from mrrecon.acquisition import Acquisition
 from mrrecon.cli import main
-from mrrecon.errors import DataError, MaskError
+from mrrecon.errors import DataError, MaskError, MissingDependencyError
 from mrrecon.operators import (
     FFT,
     FiniteDifference,
+    Interpolation,
     Sense,
     Wavelet,
     backend,
     check_adjoint,
-    linalg,
-    proximal,
     total_variation,
+    vectors,
 )
 from mrrecon.operators.encoding import CartesianEncoding
-from mrrecon.operators.errors import MissingDependencyError
-from mrrecon.operators.kernels import cpu, cuda
+from mrrecon.operators.kernels import cuda, sense_cpu
 from mrrecon.reconstruction import Reconstruction
 from mrrecon.resolution import crop_kspace
 
@@ -199,17 +198,38 @@ def test_sense(cupy, sigpy_with_cupy, rng, sets, mask_axes):
 
 def test_sparsifying_linops(cupy, sigpy_with_cupy, rng):
     image = draw(rng, *SHAPE)
-    for linop in (FFT(SHAPE), Wavelet(SHAPE), FiniteDifference(SHAPE)):
+    for linop in (FFT(SHAPE), Wavelet(SHAPE), FiniteDifference(SHAPE), Interpolation(SHAPE, (8, 20, 16))):
         same(linop(cupy.asarray(image)), linop(image))
         same(linop.H(linop(cupy.asarray(image))), linop.H(linop(image)))
         assert check_adjoint(linop, like=cupy.empty(0)) < 1e-4
+
+
+def test_composed(cupy, rng):
+    maps, mask = draw(rng, 1, 3, *SHAPE), rng.random(SHAPE[1:]) < 0.5
+    grid = operators.Resampling((14, 20, 12), SHAPE)
+    here, there = (
+        operators.ComposedEncoding(CartesianEncoding(m, mask, "kspace"), grid) for m in (maps, cupy.asarray(maps))
+    )
+    image = draw(rng, *here.ishape)
+    out = cupy.empty(image.shape, np.complex64)
+    result, energy = there.normal_energy(cupy.asarray(image), out=out, ridge=0.2)
+    assert result is out
+    same(out, here.normal_energy(image, ridge=0.2)[0])
+    assert energy == pytest.approx(here.normal_energy(image, ridge=0.2)[1], rel=1e-5)
+    assert there.trace() == pytest.approx(here.trace(), rel=1e-5)
+    assert (there.support().get() == here.support()).all()
+
+
+def test_kspace_crop(cupy, rng):
+    image = draw(rng, 2, *SHAPE)
+    same(operators.kspace_crop(cupy.asarray(image), (8, 20, 16)), operators.kspace_crop(image, (8, 20, 16)))
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 @pytest.mark.parametrize("readout_domain", ["image", "kspace"])
 def test_engine_with_cuda_kernels(cupy, rng, monkeypatch, tmp_path, readout_domain):
     """The engine with cuda.py and sense.cu, compiled for the CPU; slabs of some planes that overlap."""
-    monkeypatch.setattr(encoding_module, "encoding_kernels", lambda xp: cpu if xp is np else cuda)
+    monkeypatch.setattr(encoding_module, "encoding_kernels", lambda xp: sense_cpu if xp is np else cuda)
     monkeypatch.setattr(cuda, "_launch", launcher(compile_kernels(tmp_path)))
     monkeypatch.setattr(encoding_module, "GPU_SLAB_BYTES", 20_000 if readout_domain == "kspace" else 40_000)
     maps = draw(rng, 2, 3, *SHAPE)
@@ -224,15 +244,17 @@ def test_engine_with_cuda_kernels(cupy, rng, monkeypatch, tmp_path, readout_doma
         same(there.normal(cupy.asarray(image)), here.normal(image))
 
 
-def test_linalg(cupy, rng):
+def test_vectors(cupy, rng):
     here = [draw(rng, 4, 5, 6) for _ in range(4)]
     there = [cupy.asarray(a) for a in here]
-    assert linalg.real_dot(*there[:2]) == pytest.approx(linalg.real_dot(*here[:2]), rel=1e-5)
+    assert vectors.real_dot(*there[:2]) == pytest.approx(vectors.real_dot(*here[:2]), rel=1e-5)
     for ridge in (0.0, 0.3):
-        assert linalg.cg_curvature(*there[:2], ridge) == pytest.approx(linalg.cg_curvature(*here[:2], ridge), rel=1e-5)
-    assert linalg.cg_update(*there, 0.7) == pytest.approx(linalg.cg_update(*here, 0.7), rel=1e-5)
-    linalg.cg_direction(there[2], there[1], 0.4)
-    linalg.cg_direction(here[2], here[1], 0.4)
+        assert vectors.cg_curvature(*there[:2], ridge) == pytest.approx(
+            vectors.cg_curvature(*here[:2], ridge), rel=1e-5
+        )
+    assert vectors.cg_update(*there, 0.7) == pytest.approx(vectors.cg_update(*here, 0.7), rel=1e-5)
+    vectors.cg_direction(there[2], there[1], 0.4)
+    vectors.cg_direction(here[2], here[1], 0.4)
     for a, b in zip(there, here, strict=True):
         same(a, b)
 
@@ -241,9 +263,9 @@ def test_proximal(cupy, rng):
     here = [draw(rng, 4, 5, 6) for _ in range(3)]
     there = [cupy.asarray(a) for a in here]
     for arrays in (here, there):
-        proximal.gradient_step(*arrays, 0.3)
-    assert proximal.extrapolate(*there, 0.9) == pytest.approx(proximal.extrapolate(*here, 0.9), rel=1e-5)
-    assert proximal.average(*there[:2], 0.2) == pytest.approx(proximal.average(*here[:2], 0.2), rel=1e-5)
+        vectors.gradient_step(*arrays, 0.3)
+    assert vectors.extrapolate(*there, 0.9) == pytest.approx(vectors.extrapolate(*here, 0.9), rel=1e-5)
+    assert vectors.average(*there[:2], 0.2) == pytest.approx(vectors.average(*here[:2], 0.2), rel=1e-5)
     for a, b in zip(there, here, strict=True):
         same(a, b)
 

@@ -10,6 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 
+from mrrecon import priors
 from mrrecon.cli import main
 
 NETWORK = {"type": "unet", "channels": [8, 16], "blocks": 1, "patch": 2, "attention": False, "embedding": 16}
@@ -21,13 +22,11 @@ def folder(tmp_path_factory):
     """A tiny prior with random weights, and a head to evaluate it on."""
     import torch
 
-    from mrrecon.priors import DiffusionPrior
-
     folder = tmp_path_factory.mktemp("prior")
     torch.manual_seed(0)
     training = {"steps": 3, "data": {"training": ["one", "two"]}}
-    prior = DiffusionPrior(NETWORK, name="tiny", voxel_sizes=(1.0, 4.0), training=training)
-    prior.save(folder / "tiny", card="# tiny\n\nA prior that knows nothing.\n")
+    prior = priors.DiffusionPrior(NETWORK, name="tiny", voxel_sizes=(1.0, 4.0), training=training)
+    priors.save(prior, folder / "tiny", card="# tiny\n\nA prior that knows nothing.\n")
     grids = np.meshgrid(*(np.linspace(-1, 1, n) for n in (40, 48, 44)), indexing="ij")
     head = 100.0 * (sum((g / 0.8) ** 2 for g in grids) < 1) - 40.0 * (np.hypot(grids[1], grids[2]) < 0.3)
     nibabel.save(nibabel.Nifti1Image(head.clip(0).astype(np.int16), np.diag([2.0, 2, 2, 1])), folder / "head.nii.gz")
@@ -53,8 +52,6 @@ def test_list_names_every_prior_without_loading_torch():
     *table, loaded = done.stdout.splitlines()
     assert loaded == "False"
     assert table[0].split()[:2] == ["name", "kind"]
-    from mrrecon import priors
-
     assert [row.split()[0] for row in table[1:]] == priors.names()
 
 

@@ -11,7 +11,7 @@ import mrrecon as mr
 from mrrecon import io
 from mrrecon.cli import main
 from mrrecon.errors import DataError, FileFormatError
-from mrrecon.io.bart_cfl import write_array
+from mrrecon.io.plain_files import write_cfl
 
 SUFFIXES = (".h5", ".mrd", ".cfl", ".npy")
 
@@ -75,7 +75,7 @@ def test_options_are_in_the_record(scan, tmp_path):
         ({"coils": [0, 0]}, DataError, "each once"),
         ({"coils": [4]}, DataError, "coils 0 to 3"),
         ({"coils": []}, DataError, "coils 0 to 3"),
-        ({"coils": "few"}, FileFormatError, "'coils' .* must be a list of a whole number, got 'few'"),
+        ({"coils": "few"}, FileFormatError, "'coils' .* must be a list of a whole number or null, got 'few'"),
         ({"voxel_size": [1, 2]}, FileFormatError, "'voxel_size' .* must be a list of a number"),
         ({"voxel_size": [1, 2, -1]}, DataError, "three positive lengths"),
     ],
@@ -101,8 +101,8 @@ def test_a_dead_coil_is_left_out(tmp_path, capsys):
 def test_hybrid_data_on_the_command_line(tmp_path):
     """Without the option the image is transformed along x once too often; with it, it is the right one."""
     image, maps = head_like(SHAPE), coil_maps(SHAPE, 4)
-    write_array(centred_fft(maps * image, (2, 3)), tmp_path / "k.cfl")
-    write_array(maps, tmp_path / "maps.cfl")
+    write_cfl(centred_fft(maps * image, (2, 3)), tmp_path / "k.cfl")
+    write_cfl(maps, tmp_path / "maps.cfl")
     words = ["recon", tmp_path / "k.cfl", "-o", tmp_path / "v.h5", "--maps", tmp_path / "maps.cfl"]
     words = [*map(str, words), "--solver", "zero-filled", "--read.voxel-size=[3,2,1.5]", "--read.hybrid"]
     assert main(words) == 0

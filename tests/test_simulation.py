@@ -9,6 +9,7 @@ import pytest
 
 from mrrecon.coil_models import _loop_field, coil_maps
 from mrrecon.errors import DataError, MaskError, ShapeError
+from mrrecon.grid import Grid
 from mrrecon.metrics import object_region
 from mrrecon.simulation import object_phase, simulate
 
@@ -26,7 +27,7 @@ def ellipsoid(shape=(40, 48, 44), radius=0.75):
 
 @pytest.mark.parametrize("model", ["loops", "birdcage"])
 def test_without_noise_the_matched_combination_gives_the_reference(model):
-    scan = simulate(ellipsoid(), n_coils=6, coil_model=model, keep_maps=True, voxel_size=(4, 4, 4))
+    scan = simulate(ellipsoid(), Grid((40, 48, 44), (4, 4, 4)), n_coils=6, coil_model=model, keep_maps=True)
     assert scan.noise_covariance is None
     combined = (scan.maps.conj() * centred_ifft(scan.kspace)).sum(axis=0)
     assert np.linalg.norm(combined - scan.reference) < 1e-5 * np.linalg.norm(scan.reference)
@@ -66,7 +67,7 @@ def test_loop_field_agrees_with_summing_the_wire():
 @pytest.mark.parametrize("n_coils", [1, 3, 8, 16])
 def test_maps_are_smooth_distinct_and_strongest_near_their_coil(model, n_coils):
     region = ellipsoid() > 0
-    maps = coil_maps(region.shape, n_coils, affine=np.diag([5.0, 4, 4, 1]), region=region, model=model)
+    maps = coil_maps(Grid(region.shape, (5, 4, 4)), n_coils, region=region, model=model)
     assert maps.shape == (n_coils, *region.shape)
     assert maps.dtype == np.complex64
     inside = maps[:, region]
@@ -85,10 +86,10 @@ def test_coils_follow_the_object_in_scanner_coordinates():
     """The same object stored with permuted and flipped axes gets the same sensitivities."""
     image = ellipsoid((30, 40, 36))
     affine = np.array([[4.0, 0, 0, -60], [0, 3, 0, -50], [0, 0, 3.5, -40], [0, 0, 0, 1]])
-    here = coil_maps(image.shape, 4, affine=affine, region=image > 0)
+    here = coil_maps(Grid(image.shape, affine=affine), 4, region=image > 0)
     turned = image.transpose(2, 0, 1)[:, ::-1]
     to_old = np.array([[0, -1, 0, 29], [0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]])
-    there = coil_maps(turned.shape, 4, affine=affine @ to_old, region=turned > 0)
+    there = coil_maps(Grid(turned.shape, affine=affine @ to_old), 4, region=turned > 0)
     np.testing.assert_allclose(there, here.transpose(0, 3, 1, 2)[:, :, ::-1], atol=2e-3)
 
 
@@ -175,10 +176,9 @@ def test_thin_volumes(shape):
 
 def test_geometry_is_kept():
     affine = np.array([[0, 0, 2.0, -30], [3, 0, 0, -50], [0, -1.5, 0, 40], [0, 0, 0, 1]])
-    scan = simulate(ellipsoid(), n_coils=2, affine=affine)
+    scan = simulate(ellipsoid(), Grid((40, 48, 44), affine=affine), n_coils=2)
     assert scan.voxel_size == pytest.approx((3, 1.5, 2))
     np.testing.assert_array_equal(scan.affine, affine)
-    assert simulate(ellipsoid(), n_coils=2, voxel_size=(3, 2, 2)).affine[0, 0] == 3
 
 
 @pytest.mark.parametrize(
@@ -197,8 +197,7 @@ def test_geometry_is_kept():
         ({"partial_fourier": (0.5, 1)}, DataError, "partial_fourier"),
         ({"seed": -1}, DataError, "seed"),
         ({"mask": np.ones((44, 48))}, MaskError, "mask has shape"),
-        ({"affine": np.eye(3)}, DataError, "4x4"),
-        ({"affine": np.eye(4), "voxel_size": (2, 2, 2)}, DataError, "disagree"),
+        ({"grid": Grid((40, 48, 40))}, ShapeError, "anatomy has shape"),
     ],
 )
 def test_bad_settings_are_named(settings, error, message):

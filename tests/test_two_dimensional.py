@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import mrrecon as mr
-from mrrecon import io
+from mrrecon import Grid, io
 from mrrecon.cli import main
 from mrrecon.coil_models import coil_maps
 from mrrecon.operators import MASK_KINDS, fft
@@ -31,7 +31,7 @@ def scan(tmp_path_factory, truth):
     """FastMRI file of them: 6 coils, a little noise."""
     rng = np.random.default_rng(1)
     region = np.ones((3, *SHAPE[1:]), bool)
-    maps = coil_maps(region.shape, 6, affine=np.diag([40.0, 2, 2, 1]), region=region, seed=1)[:, 1:2]
+    maps = coil_maps(Grid(region.shape, (40, 2, 2)), 6, region=region, seed=1)[:, 1:2]
     maps = maps / np.linalg.norm(maps, axis=0)
     kspace = fft(maps * truth * np.exp(1j * object_phase(SHAPE, 2)), axes=(2, 3))
     kspace = kspace + 0.01 * (rng.standard_normal(kspace.shape) + 1j * rng.standard_normal(kspace.shape))

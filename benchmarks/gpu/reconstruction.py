@@ -78,7 +78,7 @@ def named(shape: tuple[int, int, int]) -> str:
 def scan_of(shape: tuple[int, int, int], acceleration: float) -> Acquisition:
     """A head of this size, 8 coils, SNR 40, 1 mm, maps estimated; in the memory of the host."""
     mask = make_mask("poisson", shape[1:], acceleration, calibration=min(24, shape[1] // 3))
-    return simulate(head(shape), n_coils=8, snr=40, mask=mask, voxel_size=(1.0, 1.0, 1.0), seed=1).calibrate()
+    return simulate(head(shape), n_coils=8, snr=40, mask=mask, seed=1).calibrate()
 
 
 class Stopwatch:

@@ -37,7 +37,8 @@ from common import DATA
 from peak import device_record, flops_per_pixel, peak_flops
 
 from mrrecon import training
-from mrrecon.io.atomic import atomic_path
+from mrrecon.atomic import atomic_path
+from mrrecon.grid import Grid
 from mrrecon.training.processes import Place, joined
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -249,7 +250,7 @@ def pack_balls(path: Path) -> Path:
 
     def ball(name: str, radius: float) -> training.TrainingVolume:
         image = (sum((g / radius) ** 2 for g in grids) < 1) * (1 - 0.6 * (np.hypot(grids[0], grids[1]) < 0.3))
-        return training.TrainingVolume.from_image(image, (1.0, 1.0, 1.0), name, subject=name)
+        return training.TrainingVolume.from_image(image, Grid(image.shape), name, subject=name)
 
     training.pack([ball("a", 0.8), ball("b", 0.9)], path, validation=[ball("c", 0.85)])
     return path

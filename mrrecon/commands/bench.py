@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from mrrecon.commands.files import Reads, Writes, check_folder
-from mrrecon.errors import DataError
+from mrrecon.commands.files import Reads, Writes, check_folder, one_folder
+from mrrecon.progress import ProgressBar
+from mrrecon.studies.row import Row, row_name
 
 if TYPE_CHECKING:
-    from mrrecon.studies.grid import Run
+    from mrrecon.studies.runs import Run
 
 __all__ = ["bench"]
 
@@ -65,16 +66,26 @@ def bench(
     from mrrecon import studies
 
     study = studies.Study.from_yaml(file)
-    if output is not None and len(output) != 1:
-        raise DataError(f"mrrecon bench writes into one folder, got {len(output)}: {', '.join(output)}.")
-    folder = Path(output[0] if output else _default({"file": file}))
+    folder = one_folder("bench", output, f"runs/{study.name}")
     runs = studies.expand(study)
     rows = studies.Results(folder).rows()
     done = sum(run.id in rows and not (retry and "error" in rows[run.id]) for run in runs)
     print(f"{study.name}: {len(runs)} runs, {done} of them done; rows in {folder}")
     try:
-        with _Progress(done, len(runs)) as progress:
-            rows = studies.perform(study, folder, workers=workers, retry=retry, report=progress)
+        with ProgressBar(len(runs), unit="run", done=done) as bar:
+
+            def show(run: Run, row: Row | None) -> None:
+                """Name a run that begins, and print a line for one that is done."""
+                nonlocal done
+                if row is None:
+                    bar.at(done, row_name(run.place()))
+                    return
+                done += 1
+                outcome = f"failed: {row['error']}" if "error" in row else _quality(row)
+                bar.say(f"[{done}/{len(runs)}] {row_name(row)}: {outcome}")
+                bar.at(done)
+
+            rows = studies.perform(study, folder, workers=workers, retry=retry, callback=show)
     except KeyboardInterrupt:
         print("mrrecon: interrupted; the same command goes on with what is left.", file=sys.stderr)
         return INTERRUPTED
@@ -84,45 +95,12 @@ def bench(
     print(f"wrote {folder / 'rows.jsonl'}; mrrecon report {folder} makes tables and pictures of it")
     if failed:
         print(
-            f"mrrecon: {len(failed)} of {len(runs)} runs failed, the first ({_spell(failed[0])}) with: "
+            f"mrrecon: {len(failed)} of {len(runs)} runs failed, the first ({row_name(failed[0])}) with: "
             f"{failed[0]['error']} (--retry does them again)",
             file=sys.stderr,
         )
     return FAILED if failed else 0
 
 
-class _Progress:
-    """A line for each run and, on a terminal, a bar with the time left."""
-
-    def __init__(self, done: int, total: int) -> None:
-        from tqdm.auto import tqdm
-
-        self._bar = tqdm(total=total, initial=done, unit="run", leave=False, disable=None)
-        self._done, self._total = done, total
-
-    def __call__(self, run: Run, row: dict[str, Any] | None) -> None:
-        if row is None:
-            self._bar.set_description_str(_spell(run.entry()))
-            return
-        outcome = f"failed: {row['error']}" if "error" in row else _quality(row)
-        self._done += 1
-        self._bar.write(f"[{self._done}/{self._total}] {_spell(row)}: {outcome}")
-        self._bar.update()
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.close()
-
-
-def _spell(entry: Mapping[str, Any]) -> str:
-    prior = f", {entry['prior']}" if entry["prior"] else ""
-    return (
-        f"{entry['file']}, R = {entry['acceleration']:g}, seed {entry['seed']}, {entry['method']} ({entry['variant']})"
-        f"{prior}"
-    )
-
-
-def _quality(row: Mapping[str, Any]) -> str:
+def _quality(row: Row) -> str:
     return f"{row['metrics']['psnr']:.2f} dB, SSIM {row['metrics']['ssim']:.4f}, {row['seconds']:.1f} s"

@@ -5,21 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from mrrecon.commands.files import InputFile, ReadOptions, Writes
-from mrrecon.commands.shared import clock, read_scan, working, write_all
+from mrrecon.commands.files import InputFile, ReadOptions, writes
+from mrrecon.commands.outputs import write_all
+from mrrecon.commands.shared import clock, read_scan
+from mrrecon.progress import working
 
 __all__ = ["calibrate"]
 
 
-def _check(path: str) -> None:
-    from mrrecon import io
-
-    io.check_output(path, "maps")
-
-
 def calibrate(
     file: InputFile,
-    output: list[Annotated[str, Writes(_check)]],
+    output: list[Annotated[str, writes("maps")]],
     read: ReadOptions | None = None,
     calibration: int | None = 24,
     kernel: int | None = None,

@@ -111,11 +111,12 @@ def _agrees() -> str:
 def _phantom() -> Any:
     """Simulate an ellipsoid with two inclusions, 8 coils, R = 4."""
     from mrrecon import operators, simulation
+    from mrrecon.grid import Grid
 
     grids = np.meshgrid(*(np.linspace(-1, 1, n) for n in (48, 64, 64)), indexing="ij")
     radius = np.sqrt(sum((g / 0.8) ** 2 for g in grids))
     anatomy = 1.0 * (radius < 1) + 0.5 * (np.hypot(grids[1] - 0.2, grids[2]) < 0.25) * (radius < 0.8)
-    scan = simulation.simulate(anatomy, n_coils=8, voxel_size=(4, 3, 3), snr=60, seed=3)
+    scan = simulation.simulate(anatomy, Grid(anatomy.shape, (4, 3, 3)), n_coils=8, snr=60, seed=3)
     return scan.undersample(operators.make_mask("poisson", (64, 64), 4, seed=3))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shlex
 import time
 from collections.abc import Mapping
@@ -10,12 +9,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from mrrecon.commands.files import Writes, check_folder
-from mrrecon.errors import MissingDependencyError, MRReconError
+from mrrecon.commands.recon import recon
+from mrrecon.commands.shared import clock
+from mrrecon.commands.simulate import simulate
+from mrrecon.io.template import find_template
 
-__all__ = ["demo", "find_template"]
+__all__ = ["demo"]
 
-# The MNI152 1 mm T1 template that the PyPI package nilearn carries (found without importing nilearn).
-TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
 METHODS = ("zero-filled", "cg-sense", "l1-wavelet", "tv", "variational")
 
 
@@ -42,48 +42,38 @@ def demo(
     seed
         Seed of coils, noise and mask.
     """
-    from mrrecon import io
+    from mrrecon import io, solvers
     from mrrecon.reconstruction import Reconstruction
 
     folder, template = Path(output[0] if output else _default({})), find_template()
     folder.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
-    _run("simulate", template, "-o", folder / "scan.h5", "--voxel-size", voxel_size, "--seed", seed)
+    scan = str(folder / "scan.h5")
+    options: dict[str, Any] = {"voxel_size": voxel_size, "seed": seed}
+    _begin("simulate", template, "-o", scan, **options)
+    simulate(str(template), [scan], **options)
     results = {}
     for method in METHODS:
-        files = [folder / f"{method}{suffix}" for suffix in (".h5", ".nii.gz")]
-        _run("recon", folder / "scan.h5", "-o", *files, "--solver", method, "--accel", accel, "--seed", seed)
+        files = [str(folder / f"{method}{suffix}") for suffix in (".h5", ".nii.gz")]
+        options = {"accel": accel, "seed": seed}
+        _begin("recon", scan, "-o", *files, solver=method, **options)
+        recon(scan, files, solver=solvers.get(method)(), **options)
         results[method] = Reconstruction.load(files[0])
     print(f"\n{'method':<12} {'seconds':>8} {'PSNR (dB)':>10} {'SSIM':>8}")
     for method, result in results.items():
         print(f"{method:<12} {result.seconds:8.1f} {result.metrics['psnr']:10.2f} {result.metrics['ssim']:8.4f}")
-    first = results[METHODS[0]]
     picture = io.montage(
         {method: result.volume for method, result in results.items()},
         folder / "montage.png",
-        reference=io.read_reference(folder / "scan.h5"),
-        voxel_size=first.voxel_size,
-        affine=first.affine,
+        reference=io.read_reference(scan),
+        grid=results[METHODS[0]].grid,
         labels={m: f"{r.metrics['psnr']:.1f} dB, SSIM {r.metrics['ssim']:.3f}" for m, r in results.items()},
     )
     print(f"\nvolumes and {picture} written in {time.perf_counter() - start:.0f} s")
 
 
-def find_template() -> Path:
-    """Path of the MNI152 head inside the installed nilearn."""
-    spec = importlib.util.find_spec("nilearn")
-    if spec is None or not spec.submodule_search_locations:
-        raise MissingDependencyError(
-            "The demo takes its head from the package nilearn: install it with pip install 'mrrecon[demo]'."
-        )
-    return Path(spec.submodule_search_locations[0]) / TEMPLATE
-
-
-def _run(*arguments: object) -> None:
-    """Run one mrrecon command in this process, after printing it as one would type it."""
-    from mrrecon.cli import main
-
-    words = [str(a) for a in arguments]
-    print(f"\n$ mrrecon {shlex.join(words)}")
-    if main(words) != 0:
-        raise MRReconError(f"The demo stopped because 'mrrecon {words[0]}' failed; its message stands above.")
+def _begin(command: str, *words: object, **options: object) -> None:
+    """Print a command as one would type it, and start its clock."""
+    clock.start()
+    typed = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    print(f"\n$ mrrecon {shlex.join([command, *map(str, words), *typed])}")

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from mrrecon.commands.files import InputFile, Word, Writes
+from mrrecon.commands.files import InputFile, Word, writes
 
 __all__ = ["extract"]
 
 
-def _check(path: str) -> None:
-    from mrrecon import io
-
-    io.check_output(path, "part")
-
-
-def extract(file: InputFile, output: list[Annotated[str, Writes(_check)]], what: Word = "magnitude") -> None:
+def extract(file: InputFile, output: list[Annotated[str, writes("part")]], what: Word = "magnitude") -> None:
     """Write one volume of a result: the image, or what the solver found beside it.
 
     Parameters

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from mrrecon.errors import OutputError
+from mrrecon.errors import DataError, OutputError
 
 __all__ = [
     "InputFile",
@@ -25,7 +25,9 @@ __all__ = [
     "Writes",
     "check_files",
     "check_folder",
+    "one_folder",
     "undeclared",
+    "writes",
 ]
 
 PAIRS = (".cfl", ".hdr", ".img")  # files of one name that belong together: BART's, and pairs of NIfTI
@@ -94,6 +96,30 @@ ReadOptions = Annotated[dict[str, Any], Reads()]
 Word = Annotated[str, "names no file"]
 
 
+def writes(kind: Any, beside: tuple[str, ...] = ()) -> Writes:
+    """An output in one of the formats that hold a ``"reconstruction"``, ``"mask"`` or the like."""
+
+    def check(path: str) -> None:
+        from mrrecon import io
+
+        io.check_output(path, kind)
+
+    return Writes(check, beside)
+
+
+def one_folder(command: str, output: list[str] | None, default: str) -> Path:
+    """Return the one folder that a command writes into.
+
+    Raises
+    ------
+    DataError
+        If several are given.
+    """
+    if output is not None and len(output) != 1:
+        raise DataError(f"mrrecon {command} writes into one folder, got {len(output)}: {', '.join(output)}.")
+    return Path(output[0] if output else default)
+
+
 def check_folder(path: str) -> None:
     """Refuse a folder for several files that could not be made or written to.
 
@@ -102,7 +128,7 @@ def check_folder(path: str) -> None:
     OutputError
         If there is a file of that name, or it or the first folder above it that exists is not writable.
     """
-    from mrrecon.io.atomic import try_target
+    from mrrecon.atomic import try_target
 
     found = Path(path).absolute()
     while not os.path.lexists(found):

@@ -9,7 +9,7 @@ import numpy as np
 
 from mrrecon.commands.files import InputFile, ReadOptions
 from mrrecon.commands.results import record_lines
-from mrrecon.commands.shared import read_scan
+from mrrecon.commands.shared import print_columns, read_scan
 
 if TYPE_CHECKING:
     from mrrecon.acquisition import Acquisition
@@ -34,8 +34,7 @@ def info(file: InputFile, read: ReadOptions | None = None) -> None:
         rows = [("file", f"{file} (result of mrrecon)"), *record_lines(Reconstruction.load(file))]
     else:
         rows = list(_scan_lines(file, read or {}))
-    for name, value in rows:
-        print(f"{name:<12} {value}")
+    print_columns(rows)
 
 
 def _scan_lines(file: str, read: dict[str, Any]) -> Iterator[tuple[str, str]]:

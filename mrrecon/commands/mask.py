@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from mrrecon.commands.files import Writes
+from mrrecon.commands.files import writes
 
 __all__ = ["mask"]
-
-
-def _check(path: str) -> None:
-    from mrrecon import io
-
-    io.check_output(path, "mask")
 
 
 def mask(
     shape: tuple[int, int],
     accel: float,
-    output: list[Annotated[str, Writes(_check)]],
+    output: list[Annotated[str, writes("mask")]],
     kind: Literal["poisson", "gaussian", "uniform", "equispaced"] = "poisson",
     calibration: int | None = None,
     elliptical: bool = False,

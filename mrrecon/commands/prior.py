@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from mrrecon.commands.files import PriorChoice, Reads, Word, Writes
+from mrrecon.commands.shared import print_columns
 from mrrecon.errors import DataError, OutputError
+from mrrecon.io.template import find_template
+from mrrecon.progress import ProgressBar
 
 __all__ = ["prior_evaluate", "prior_list", "prior_show"]
 
@@ -29,21 +33,12 @@ def prior_list() -> None:
     """List the priors that are there: packaged, without training, of other packages. No weights are read."""
     from mrrecon.priors.registry import describe_all
 
-    rows = [("name", "kind", "voxels (mm)", "parameters", "on disk", "source")]
-    for found in describe_all():
-        rows.append(
-            (
-                found["name"],
-                found["kind"] or "?",
-                _voxels(found),
-                _count(found["parameters"]),
-                _size(found["bytes"]),
-                found["source"],
-            )
-        )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    head = ("name", "kind", "voxels (mm)", "parameters", "on disk", "source")
+    rows = [
+        (one["name"], one["kind"] or "?", _voxels(one), _count(one["parameters"]), _size(one["bytes"]), one["source"])
+        for one in describe_all()
+    ]
+    print_columns([head, *rows])
 
 
 def prior_show(name: PriorChoice) -> None:
@@ -69,17 +64,15 @@ def prior_show(name: PriorChoice) -> None:
     settings = _settings(registry.load(name)) if folder is None else storage.read_config(folder)
     shown = {*(key for key, _ in lines), "voxel_sizes", "format", "format_version"}
     lines += [line for key, value in settings.items() if key not in shown for line in _flat(key, value)]
-    width = max(len(key) for key, _ in lines)
-    for key, value in lines:
-        print(f"{key:<{width}}  {value}")
+    print_columns(lines)
     if found["card"] is not None:
         print(f"\n{found['card'].read_text('utf-8').strip()}")
 
 
 def _check_result(path: str) -> None:
     """Refuse a table or picture that could not be written, before the long work."""
-    from mrrecon.evaluation.tables import TABLES
-    from mrrecon.io.atomic import check_target, try_target
+    from mrrecon.atomic import check_target, try_target
+    from mrrecon.denoising.tables import TABLES
 
     if not path.lower().endswith((*TABLES, CURVES)):
         raise OutputError(f"{path}: results are written as {', '.join(TABLES)} or, curves, {CURVES}.")
@@ -149,26 +142,25 @@ def prior_evaluate(
     precision
         Arithmetic of networks.
     """
-    from mrrecon import evaluation
+    from mrrecon import denoising
     from mrrecon.reconstruction import versions
+    from mrrecon.training.volumes import read_volumes
 
     files = list(output or [])
-    levels = evaluation.reference_levels(times)
+    levels = denoising.reference_levels(times)
     priors = _load(names, device, precision)
-    without = evaluation.baselines([] if baselines == ["none"] else baselines)
+    without = denoising.baselines([] if baselines == ["none"] else baselines)
     without = [method for method in without if method.name not in priors]
-    methods = [*(evaluation.of_prior(prior, name) for name, (prior, _) in priors.items()), *without]
+    methods = [*(denoising.of_prior(prior, name) for name, (prior, _) in priors.items()), *without]
     sources = _sources(data)
     _warn_of_training_data([prior for prior, _ in priors.values()], sources)
-    cases = evaluation.validation_slices(_volumes(sources), voxel_size, slices, seed)
+    cases = denoising.validation_slices(read_volumes(sources), voxel_size, slices, seed)
     total = len(methods) * len(levels) * len({case.voxel_size for case in cases})
-    report, close = _bar(total)
-    try:
-        rows = evaluation.compare(methods, cases, levels, seed, report)
-    finally:
-        close()
+    begun = itertools.count()
+    with ProgressBar(total) as bar:
+        rows = denoising.compare(methods, cases, levels, seed, lambda what: bar.at(next(begun), what))
     record = {
-        "policy": evaluation.POLICY,
+        "policy": denoising.POLICY,
         "settings": {"seed": seed, "slices_per_plane": slices, "times": times, "voxel_sizes": voxel_size},
         "data": [_file_record(path) for path in sources],
         "volumes": list(dict.fromkeys(case.volume for case in cases)),
@@ -177,20 +169,20 @@ def prior_evaluate(
         "baselines": {method.name: method.about for method in without},
         "versions": versions(),
     }
-    print(f"Denoising, complex PSNR in dB, {sum(len(c.slices) for c in cases)} slices\n\n{evaluation.markdown(rows)}")
+    print(f"Denoising, complex PSNR in dB, {sum(len(c.slices) for c in cases)} slices\n\n{denoising.markdown(rows)}")
     for path in files:
         if path.lower().endswith(CURVES):
-            evaluation.draw_curves(rows, path, dashed=[method.name for method in without])
+            denoising.draw_curves(rows, path, dashed=[method.name for method in without])
         else:
-            evaluation.write_tables(rows, record, path)
+            denoising.write_tables(rows, record, path)
     if pictures is not None:
         first = [case for case in cases if case.voxel_size == cases[0].voxel_size]
-        evaluation.draw_denoised(methods, max(first, key=lambda case: case.plane), rows, pictures, seed)
+        denoising.draw_denoised(methods, max(first, key=lambda case: case.plane), rows, pictures, seed)
         files.append(pictures)
     if samples is not None:
         matrix = shape or tuple(round(edge / voxel_size[0]) for edge in SAMPLE_EDGES)
         drawn = {name: _draw(prior, matrix, voxel_size[0], seed, steps) for name, (prior, _) in priors.items()}
-        evaluation.draw_samples(drawn, samples)
+        denoising.draw_samples(drawn, samples)
         files.append(samples)
     for path in files:
         print(f"wrote {path}")
@@ -218,7 +210,7 @@ def _load(names: list[str], device: str, precision: str) -> dict[str, tuple[Any,
 
 
 def _settings(prior: Any) -> dict[str, Any]:
-    from mrrecon.priors.errors import PriorError
+    from mrrecon.errors import PriorError
 
     try:
         return prior.config()
@@ -227,16 +219,9 @@ def _settings(prior: Any) -> dict[str, Any]:
 
 
 def _sources(data: list[str] | None) -> list[Path]:
-    from mrrecon.commands.demo import find_template
     from mrrecon.training.volumes import find_volumes
 
     return [find_template()] if data is None else find_volumes(data)
-
-
-def _volumes(sources: list[Path]) -> Any:
-    from mrrecon.training.volumes import read_volumes
-
-    return read_volumes(sources)
 
 
 def _warn_of_training_data(priors: list[Any], sources: list[Path]) -> None:
@@ -257,25 +242,10 @@ def _warn_of_training_data(priors: list[Any], sources: list[Path]) -> None:
 
 
 def _draw(prior: Any, matrix: tuple[int, ...], edge: float, seed: int, steps: int) -> Any:
-    from mrrecon.priors.base import Condition
+    from mrrecon.priors.condition import Condition
     from mrrecon.priors.sampling import sample
 
     return sample(prior, (SAMPLES, *matrix), seed, steps=steps, condition=Condition(voxel_size=(edge, edge)))
-
-
-def _bar(total: int) -> tuple[Callable[[str], None], Callable[[], None]]:
-    from tqdm.auto import tqdm
-
-    bar = tqdm(total=total, delay=2.0, leave=False, disable=None)
-    started = False
-
-    def report(what: str) -> None:
-        nonlocal started
-        bar.update(int(started))  # what is reported is only beginning
-        started = True
-        bar.set_description(what)
-
-    return report, bar.close
 
 
 def _file_record(path: Path) -> dict[str, str]:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
-from mrrecon.commands.files import InputFile, MaskChoice, PriorChoice, ReadOptions, Writes
+from mrrecon.commands.files import InputFile, MaskChoice, PriorChoice, ReadOptions, writes
+from mrrecon.commands.outputs import with_partial, write_all
 from mrrecon.commands.results import chi_squared_note, chi_squared_text
-from mrrecon.commands.shared import clock, read_scan, undersample, working, write_all
+from mrrecon.commands.shared import clock, read_scan, undersample
 from mrrecon.errors import DataError, MRReconError, OutputError, SolverError
+from mrrecon.progress import working
 from mrrecon.solvers import Solver
-from mrrecon.solvers.checkpoint import is_checkpoint
+from mrrecon.solvers.parts.checkpoint import is_checkpoint
 
 if TYPE_CHECKING:
     from mrrecon.acquisition import Acquisition
@@ -28,15 +30,9 @@ BYTES = 2.0  # per voxel that an output takes at the very least, compressed
 SHOWN = ("psnr", "ssim", "nmse")
 
 
-def _check(path: str) -> None:
-    from mrrecon import io
-
-    io.check_output(path, "reconstruction")
-
-
 def recon(
     file: InputFile,
-    output: list[Annotated[str, Writes(_check, beside=(CHECKPOINT,))]],
+    output: list[Annotated[str, writes("reconstruction", beside=(CHECKPOINT,))]],
     read: ReadOptions | None = None,
     solver: Solver | None = None,
     prior: list[PriorChoice] | None = None,
@@ -103,9 +99,9 @@ def recon(
         Where to compute: cpu, or cuda (CuPy and an NVIDIA GPU).
     """
     from mrrecon import io, operators, solvers
-    from mrrecon.commands.partial import with_partial
     from mrrecon.operators.backend import to_device
-    from mrrecon.solvers.iterative import FINISHED, IterativeSolver
+    from mrrecon.solvers.parts.iterative import IterativeSolver
+    from mrrecon.solvers.parts.loop import FINISHED
 
     solver = _with_choices(solver or solvers.CGSense(), prior, time_budget)
     to_device(np.zeros(1), device)  # refuses at once where there is no GPU
@@ -145,7 +141,7 @@ def recon(
                 result = solver(scan, callback=shown)
         except SolverError as error:
             raise with_partial(error, output[0]) from error
-    stopped = str(result.settings.get("stopped", "converged"))
+    stopped = result.stopped or "converged"
     if stopped not in FINISHED:
         print(f"stopped after {len(result.history)} iterations ({stopped}); the image so far is kept")
         if checkpoint is not None and checkpoint.exists():
@@ -218,12 +214,10 @@ def _comparable(scan: Acquisition, required: bool) -> bool:
 def _prepare(
     scan: Acquisition, whiten: bool, coils: int | None, compression: Literal["svd", "geometric"]
 ) -> Acquisition:
-    from mrrecon.preparation import decline_whitening
-
     if whiten and scan.noise_covariance is not None and not scan.is_whitened:
         scan = scan.whiten()
     elif not whiten:
-        scan = decline_whitening(scan)
+        scan = scan.decline_whitening()
     if coils is not None and coils != scan.n_coils:
         scan = scan.compress_coils(coils, compression)
         print(f"compressed to {scan.n_coils} virtual coils ({compression})")

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from mrrecon.commands.files import Reads, Writes, check_folder
-from mrrecon.errors import DataError
+from mrrecon.commands.files import Reads, Writes, check_folder, one_folder
 
 __all__ = ["report"]
 
@@ -32,7 +31,4 @@ def report(folder: Annotated[str, STUDY], output: list[Annotated[str, REPORT]] |
     """
     from mrrecon.report import write_report
 
-    if output is not None and len(output) != 1:
-        raise DataError(f"mrrecon report writes into one folder, got {len(output)}: {', '.join(output)}.")
-    written = write_report(folder, output[0] if output else _default({"folder": folder}))
-    print(f"wrote {written}")
+    print(f"wrote {write_report(folder, one_folder('report', output, _default({'folder': folder})))}")

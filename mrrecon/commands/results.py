@@ -65,26 +65,30 @@ def record_lines(result: Reconstruction) -> Iterator[tuple[str, str]]:
     yield "matrix", f"{x} x {y} x {z}"
     yield "voxel", " x ".join(f"{v:.4g}" for v in result.voxel_size) + " mm"
     yield "solver", result.solver
-    yield "settings", _spell(result.settings)
+    yield "settings", _settings_text(result.settings)
+    if result.estimates:
+        yield "estimated", _settings_text(result.estimates)
+    if result.stopped:
+        yield "ended", result.stopped
     yield "R", f"{result.acceleration:.3f}"
     yield "seconds", f"{result.seconds:.1f} (the solver alone), {len(result.history)} iterations"
     if result.history:
-        yield "last", _spell(result.history[-1])
+        yield "last", _settings_text(result.history[-1])
     metrics = dict(result.metrics)
     if "chi_squared" in metrics:
         yield "chi^2", chi_squared_text(metrics["chi_squared"])
     numbers = {name: metrics[name] for name in SHOWN_NUMBERS if name in metrics}
     if numbers:
-        yield "metrics", _spell(numbers)
-        yield "policy", _spell(metrics.get("policy", {}))
+        yield "metrics", _settings_text(numbers)
+        yield "policy", _settings_text(metrics.get("policy", {}))
     for name, values in result.extras.items():
         yield "extra", f"{name} ({values.dtype}); mrrecon extract writes it"
     for step in result.provenance:
-        yield "history", f"{step.name} {_spell(step.settings)}".rstrip()
+        yield "history", f"{step.name} {_settings_text(step.settings)}".rstrip()
     yield "versions", ", ".join(f"{package} {number}" for package, number in result.versions.items())
 
 
-def _spell(settings: Mapping[str, Any]) -> str:
+def _settings_text(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {_value(value)}" for name, value in settings.items())
 
 

@@ -1,27 +1,20 @@
-"""What several commands share: reading scans, undersampling, writing so that nothing is lost, telling the time."""
+"""What several commands share: reading scans, undersampling, telling the time, words in columns."""
 
 from __future__ import annotations
 
-import itertools
 import os
-import sys
-import tempfile
-import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mrrecon.errors import FileFormatError, MaskError, OutputError
+from mrrecon.errors import FileFormatError, MaskError
 
 if TYPE_CHECKING:
     from mrrecon.acquisition import Acquisition
 
-__all__ = ["Clock", "clock", "read_scan", "undersample", "working", "write_all"]
-
-PATIENCE = 2.0  # seconds before work that goes on is shown
+__all__ = ["Clock", "clock", "print_columns", "read_scan", "undersample"]
 
 
 class Clock:
@@ -51,6 +44,14 @@ class Clock:
 
 clock = Clock()
 """That of the command that is running; the command line starts it."""
+
+
+def print_columns(rows: Iterable[Sequence[str]]) -> None:
+    """Print rows of words below each other."""
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip())
 
 
 def read_scan(file: str, read: Mapping[str, Any] | None, *, lazy: bool = False) -> Acquisition:
@@ -103,74 +104,3 @@ def undersample(
             stacklevel=2,
         )
     return scan.undersample(given, {"mask": os.path.abspath(mask)})
-
-
-def write_all(paths: Sequence[str], write: Callable[[str], Path], rescue: Callable[[Path], Path], suffix: str) -> None:
-    """Write to each of the paths; if one fails, what was to be written is kept in another file.
-
-    Parameters
-    ----------
-    paths
-        Where to write.
-    write
-        Writes to one of them.
-    rescue, suffix
-        Writes all there is to a file of that suffix.
-
-    Raises
-    ------
-    OutputError
-        If one failed; with what went wrong, and where the result is.
-    """
-    failed: list[tuple[str, Exception]] = []
-    for path in paths:
-        try:
-            print(f"wrote {write(path)}")
-        except Exception as error:  # whatever it is, hours of work may be in the result
-            failed.append((path, error))
-    if failed:
-        path, reason = failed[0]
-        where = next((p for p in paths if p.lower().endswith(suffix) and p not in dict(failed)), None)
-        kept = Path(where) if where is not None else _rescued(Path(path), rescue, suffix)
-        said = " ".join(str(reason).split()) or type(reason).__name__
-        said = said if isinstance(reason, OutputError) else f"{path} could not be written: {said.rstrip('.')}."
-        raise OutputError(f"{said} The result is in {kept}." if kept else f"{said} No other place could be found.")
-
-
-def _rescued(path: Path, rescue: Callable[[Path], Path], suffix: str) -> Path | None:
-    """Write beside a path or, where that fails, in the folder for temporary files."""
-    stem = path.name.split(".")[0] or "result"
-    for folder in (path.absolute().parent, Path(tempfile.gettempdir())):
-        names = (folder / f"{stem}.kept{number or ''}{suffix}" for number in itertools.count())
-        try:
-            return rescue(next(name for name in names if not name.exists()))
-        except Exception:
-            continue
-    return None
-
-
-@contextmanager
-def working(what: str) -> Iterator[None]:
-    """Show what is being done and for how long, once it has taken two seconds."""
-    done = threading.Event()
-
-    def show() -> None:
-        if done.wait(PATIENCE):
-            return
-        if not sys.stderr.isatty():
-            print(f"{what} ...", file=sys.stderr)
-            return
-        began = time.monotonic() - PATIENCE
-        while True:
-            print(f"\r{what}: {time.monotonic() - began:.0f} s", end="", file=sys.stderr, flush=True)
-            if done.wait(1.0):
-                print("\r\033[K", end="", file=sys.stderr, flush=True)
-                return
-
-    thread = threading.Thread(target=show, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()

@@ -5,21 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from mrrecon.commands.files import InputFile, MaskChoice, Writes
-from mrrecon.commands.shared import clock, undersample, working, write_all
+from mrrecon.commands.files import InputFile, MaskChoice, writes
+from mrrecon.commands.outputs import write_all
+from mrrecon.commands.shared import clock, undersample
+from mrrecon.progress import working
 
 __all__ = ["simulate"]
 
 
-def _check(path: str) -> None:
-    from mrrecon import io
-
-    io.check_output(path, "acquisition")
-
-
 def simulate(
     anatomy: InputFile,
-    output: list[Annotated[str, Writes(_check)]],
+    output: list[Annotated[str, writes("acquisition")]],
     coils: int = 8,
     snr: float = 40.0,
     voxel_size: float | None = None,
@@ -62,15 +58,14 @@ def simulate(
     """
     from mrrecon import io, resolution, simulation
 
-    volume, edges, affine = io.read_volume(anatomy)
+    volume, grid = io.read_volume(anatomy)
     with working("simulating"):
         if voxel_size is not None:
-            volume, edges, affine = resolution.change_resolution(volume, edges, affine, (voxel_size,) * 3, resample)
+            volume, grid = resolution.change_resolution(volume, grid, (voxel_size,) * 3, resample)
         scan = simulation.simulate(
             volume,
+            grid,
             n_coils=coils,
-            voxel_size=edges,
-            affine=affine,
             snr=snr,
             coil_model=coil_model,
             partial_fourier=partial_fourier,

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from mrrecon.commands.files import Reads, Writes, check_folder
+from mrrecon.commands.files import Reads, Writes, check_folder, one_folder
 from mrrecon.errors import DataError
+from mrrecon.progress import ProgressBar
 
 __all__ = ["train"]
 
@@ -67,11 +68,9 @@ def train(
     from mrrecon.training.processes import joined
 
     config = TrainingConfig.from_yaml(file, steps=steps)
-    if output is not None and len(output) != 1:
-        raise DataError(f"mrrecon train writes into one folder, got {len(output)}: {', '.join(output)}.")
+    folder = one_folder("train", output, f"runs/{config.name}")
     if minutes is not None and not minutes > 0:
         raise DataError(f"--minutes must be positive, got {minutes:g}.")
-    folder = Path(output[0] if output else _default({"file": file}))
     with joined(device) as place:
         first = place.rank == 0
         trainer = make_trainer(config, folder, place)
@@ -103,18 +102,13 @@ def train(
 
 
 def _bar(name: str, done: int, total: int) -> Callable[[int, Mapping[str, Any]], None]:
-    """Progress bar with the time left, loss and slices/s; in a file, a line every half minute."""
-    from tqdm.auto import tqdm
-
-    patience = 0.2 if sys.stderr.isatty() else 30.0
-    bar = tqdm(total=total, initial=done, desc=name, unit="step", mininterval=patience, leave=False)
+    """Progress with loss and slices/s."""
+    bar = ProgressBar(total, name, "step", done)
 
     def show(step: int, entry: Mapping[str, Any]) -> None:
+        shown = {}
         if "loss" in entry:
             shown = {"loss": f"{entry['loss']:.4f}", "slices/s": f"{entry['slices_per_second']:.0f}"}
-            bar.set_postfix(shown, refresh=False)
-        bar.update(step - bar.n)
-        if step >= total:
-            bar.close()
+        bar.at(step, **shown)
 
     return show

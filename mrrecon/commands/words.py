@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from mrrecon.errors import DataError, MRReconError
-from mrrecon.priors.settings import type_in_words
+from mrrecon.settings import type_in_words
 
 __all__ = ["NotUnderstood", "config_files", "nearest", "one_sentence_parser", "plain_errors"]
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from mrrecon.atomic import atomic_path
 from mrrecon.errors import FileFormatError, OutputError
-from mrrecon.io.atomic import atomic_path
-from mrrecon.io.checks import reading, require_input
-from mrrecon.io.registry import Kind
+from mrrecon.io import mrrecon_h5, nifti, png
+from mrrecon.io.checks import reading
+from mrrecon.io.format import Kind, ReaderOptions, Result
+from mrrecon.io.plain_files import read_plain, write_cfl, write_npy
+from mrrecon.io.registry import find_writer
 from mrrecon.operators.backend import to_numpy
-
-if TYPE_CHECKING:
-    from mrrecon.reconstruction import Reconstruction
 
 __all__ = ["read_maps", "read_reference", "write_maps", "write_mask", "write_part"]
 
@@ -32,21 +32,14 @@ def read_maps(path: str | Path) -> np.ndarray:
     FileFormatError
         If the file is missing, damaged, of another kind, or has no maps.
     """
-    from mrrecon.io import bart_cfl, mrrecon_h5, npy
-
-    if bart_cfl.can_read(Path(path)):
-        maps = bart_cfl.read_array(path)
-    else:
-        found = require_input(path)
-        with reading(found, "sensitivity maps"):
-            if npy.can_read(found):
-                maps = npy.load(found)
-            elif mrrecon_h5.can_read(found):
-                maps = mrrecon_h5.read(found).maps
-                if maps is None:
-                    raise FileFormatError(f"{found} has no maps; make some with mrrecon calibrate {found} -o maps.cfl.")
-            else:
-                raise FileFormatError(f"{found} is no file of maps; give .cfl, .npy, or an .h5 of mrrecon with maps.")
+    maps = read_plain(path)
+    if maps is None:
+        with reading(path, "sensitivity maps"):
+            if not mrrecon_h5.can_read(Path(path)):
+                raise FileFormatError(f"{path} is no file of maps; give .cfl, .npy, or an .h5 of mrrecon with maps.")
+            maps = mrrecon_h5.read(Path(path), ReaderOptions()).maps
+        if maps is None:
+            raise FileFormatError(f"{path} has no maps; make some with mrrecon calibrate {path} -o maps.cfl.")
     if maps.ndim not in (4, 5) or maps.dtype.kind != "c":
         raise FileFormatError(
             f"{path} holds {maps.dtype} of shape {maps.shape}; maps are complex, (coils, x, y, z) or "
@@ -77,8 +70,8 @@ def write_mask(mask: Any, path: str | Path) -> Path:
     return _write(np.asarray(to_numpy(mask), dtype=bool), Path(path), "mask")
 
 
-def write_part(result: Reconstruction, what: str, path: str | Path) -> Path:
-    """Write one volume of a result, see :meth:`Reconstruction.part`, as NIfTI, ``.npy``, BART ``.cfl`` or ``.png``.
+def write_part(result: Result, what: str, path: str | Path) -> Path:
+    """Write a part of a result, see :meth:`mrrecon.Reconstruction.part`, as NIfTI, ``.npy``, ``.cfl`` or ``.png``.
 
     NIfTI and PNG take the magnitude of complex volumes.
 
@@ -89,8 +82,6 @@ def write_part(result: Reconstruction, what: str, path: str | Path) -> Path:
     OutputError
         If the suffix is another, or the file cannot be written.
     """
-    from mrrecon.io import find_writer, nifti, png
-
     path, volume = Path(path), result.part(what)
     chosen = find_writer(path, kind="part").name
     if chosen == "nifti":
@@ -99,8 +90,6 @@ def write_part(result: Reconstruction, what: str, path: str | Path) -> Path:
 
 
 def _write(array: np.ndarray, path: Path, kind: Kind) -> Path:
-    from mrrecon.io import find_writer
-
     chosen = find_writer(path, kind=kind).name
     if chosen == "mrrecon":
         raise OutputError(f"{path}: only a scan with its maps is written as {path.suffix}; use .npy or .cfl.")
@@ -116,17 +105,11 @@ def _write(array: np.ndarray, path: Path, kind: Kind) -> Path:
 
 
 def _write_array(array: np.ndarray, path: Path, format: str) -> Path:
-    from mrrecon.io import bart_cfl
-
-    if format == "cfl":
-        return bart_cfl.write_array(array, path)
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
-    return path
+    return write_cfl(array, path) if format == "cfl" else write_npy(array, path)
 
 
 def read_reference(path: str | Path) -> np.ndarray:
-    """Read a volume ``(x, y, z)`` to compare with: our ``.h5`` (result or simulated scan), ``.cfl``, NIfTI.
+    """Read a volume ``(x, y, z)`` to compare with: our ``.h5`` (result or simulated scan), ``.cfl``, ``.npy``, NIfTI.
 
     NIfTI volumes are taken in their own axes, as reconstructions write them.
 
@@ -135,20 +118,15 @@ def read_reference(path: str | Path) -> np.ndarray:
     FileFormatError
         If the file is missing, damaged, of another kind, or holds no volume.
     """
-    from mrrecon.io import bart_cfl, mrrecon_h5
+    volume = read_plain(path)
+    if volume is None and mrrecon_h5.can_read(Path(path)):
+        with reading(path, "a reference"):
+            volume = mrrecon_h5.read_reference(Path(path))
+    elif volume is None:
+        import nibabel
 
-    if bart_cfl.can_read(Path(path)):
-        volume = bart_cfl.read_array(path)
-    else:
-        found = require_input(path)
-        if mrrecon_h5.can_read(found):
-            with reading(found, "a reference"):
-                volume = mrrecon_h5.read_reference(found)
-        else:
-            import nibabel
-
-            with reading(found, "NIfTI"):
-                volume = np.asarray(nibabel.load(found).dataobj)
+        with reading(path, "NIfTI"):
+            volume = np.asarray(nibabel.load(path).dataobj)
     if volume.ndim != 3:
         raise FileFormatError(f"{path} has shape {volume.shape}; a reference is one volume (x, y, z).")
     return volume

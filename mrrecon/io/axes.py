@@ -17,10 +17,12 @@ import numpy as np
 
 from mrrecon.errors import DataError, FileFormatError
 from mrrecon.io.centring import is_wrapped
-from mrrecon.io.lines import SHORT, Kind, Lines, energy_of
-from mrrecon.operators.calibration_block import calibration_region
+from mrrecon.io.file_arrays import FileArray, along, in_order
+from mrrecon.io.lines import SHORT, AxisKind, Lines, energy_of
+from mrrecon.lazy import LazyPlanes, RolledKspace
+from mrrecon.operators.calibration_data import calibration_region
 
-__all__ = ["Layout", "find_layout"]
+__all__ = ["AxisLayout", "find_layout"]
 
 NAMES = {"x": "x", "y": "y", "z": "z", "c": "coils"}
 FEWER_COILS = 1.5  # times as many samples an axis has at least, beside which another can only be that of the coils
@@ -30,7 +32,7 @@ WRAPPED_TOO = 0.9  # where another axis is
 
 
 @dataclass(frozen=True)
-class Layout:
+class AxisLayout:
     """What the axes of a stored array are.
 
     Parameters
@@ -51,12 +53,17 @@ class Layout:
     hybrid: bool
     roll: tuple[bool, bool, bool] = (False, False, False)
     chop: tuple[bool, bool, bool] = (False, False, False)
-    kinds: tuple[Kind, ...] = ()
+    kinds: tuple[AxisKind, ...] = ()
 
     @property
     def order(self) -> tuple[int | None, ...]:
         """For each of (coils, x, y, z) the stored axis, ``None`` for one that is missing."""
         return tuple(self.axes.index(letter) if letter in self.axes else None for letter in "cxyz")
+
+    def centred(self, stored: FileArray) -> LazyPlanes:
+        """The array ``(coils, x, y, z)`` with zero frequency of every axis at n // 2."""
+        x, y, z = (n // 2 if roll else 0 for n, roll in zip(stored.shape[1:], self.roll, strict=True))
+        return RolledKspace(stored, (x, y, z), hybrid=False) if any(self.roll) else stored
 
     def shape(self, stored: Sequence[int]) -> tuple[int, int, int, int]:
         """Sizes (coils, x, y, z) of an array stored with the sizes `stored`."""
@@ -73,7 +80,7 @@ def find_layout(
     axes: str | None = None,
     hybrid: bool | None = None,
     recentre: bool = True,
-) -> Layout:
+) -> AxisLayout:
     """Verify on the samples that stored k-space has the axes that its format promises, or find out which it has.
 
     What differs from the promise and can only be one thing is taken as that, with a warning.
@@ -83,7 +90,7 @@ def find_layout(
     stored
         Complex array on disk (memory map or HDF5 dataset); a few planes and lines of it are read.
     expected
-        Letters that the format promises, as in :class:`Layout`.
+        Letters that the format promises, as in :class:`AxisLayout`.
     path
         For messages.
     hybrid_expected
@@ -110,7 +117,7 @@ def find_layout(
     found = None if x < 0 else kinds[x]
     is_hybrid = _domain(found, x, shape, hybrid_expected, hybrid, letters, kinds, path)
     _refuse_images(letters, lines, kinds, path, given=axes is not None and hybrid is not None)
-    layout = Layout(letters, is_hybrid, kinds=kinds)
+    layout = AxisLayout(letters, is_hybrid, kinds=kinds)
     return _centring(layout, lines, path) if recentre else layout
 
 
@@ -127,7 +134,7 @@ def _spell(letters: str, shape: tuple[int, ...]) -> str:
     return "(" + ", ".join(f"{NAMES[letter]}: {n}" for letter, n in zip(letters, shape, strict=True)) + ")"
 
 
-def _settle(expected: str, lines: Lines, kinds: tuple[Kind, ...], path: Path) -> str:
+def _settle(expected: str, lines: Lines, kinds: tuple[AxisKind, ...], path: Path) -> str:
     """Letters of the axes: those expected, unless the samples contradict them and leave one other reading."""
     shape = lines.shape
     coil = expected.find("c")
@@ -156,12 +163,12 @@ def _settle(expected: str, lines: Lines, kinds: tuple[Kind, ...], path: Path) ->
     return found
 
 
-def _is_volume(kinds: tuple[Kind, ...], coil: int, shape: tuple[int, ...]) -> bool:
+def _is_volume(kinds: tuple[AxisKind, ...], coil: int, shape: tuple[int, ...]) -> bool:
     """Whether what should be coils are more positions in the image domain than there are coils."""
     return kinds[coil] == "image" and shape[coil] > MANY_COILS
 
 
-def _doubt(letters: str, kinds: tuple[Kind, ...], shape: tuple[int, ...], path: Path) -> None:
+def _doubt(letters: str, kinds: tuple[AxisKind, ...], shape: tuple[int, ...], path: Path) -> None:
     """Say where axes look as if they were others, which coils that are in phase do too."""
     coil, x = letters.find("c"), letters.find("x")
     if coil < 0 or kinds[coil] != "image" or (x >= 0 and (kinds[x] is not None or shape[x] == 1)):
@@ -174,7 +181,7 @@ def _doubt(letters: str, kinds: tuple[Kind, ...], shape: tuple[int, ...], path: 
     )
 
 
-def _other_reading(lines: Lines, kinds: tuple[Kind, ...]) -> str | None:
+def _other_reading(lines: Lines, kinds: tuple[AxisKind, ...]) -> str | None:
     """Letters of the axes that the samples leave as the only possible ones, or ``None``."""
     inside = [axis for axis, kind in enumerate(kinds) if kind == "kspace"]
     images = [axis for axis, kind in enumerate(kinds) if kind == "image"]
@@ -211,19 +218,19 @@ def _least_like_kspace(lines: Lines, axes: list[int]) -> int | None:
     return first if FEWER_COILS * lines.shape[first] <= lines.shape[second] else None
 
 
-def _say(kinds: tuple[Kind, ...]) -> str:
+def _say(kinds: tuple[AxisKind, ...]) -> str:
     words = {"kspace": "k-space", "image": "image", None: "neither"}
     return ", ".join(f"axis {axis} {words[kind]}" for axis, kind in enumerate(kinds))
 
 
 def _domain(
-    found: Kind,
+    found: AxisKind,
     x: int,
     shape: tuple[int, ...],
     expected: bool,
     given: bool | None,
     letters: str,
-    kinds: tuple[Kind, ...],
+    kinds: tuple[AxisKind, ...],
     path: Path,
 ) -> bool:
     """Whether x is in the image domain, by the user's word, else by the samples, else as the format has it."""
@@ -259,7 +266,7 @@ def _domain(
     return expected
 
 
-def _refuse_images(letters: str, lines: Lines, kinds: tuple[Kind, ...], path: Path, *, given: bool) -> None:
+def _refuse_images(letters: str, lines: Lines, kinds: tuple[AxisKind, ...], path: Path, *, given: bool) -> None:
     images = [letter for letter in "yz" if kinds[letters.index(letter)] == "image"]
     if given or not images:
         return
@@ -279,7 +286,7 @@ def _refuse_images(letters: str, lines: Lines, kinds: tuple[Kind, ...], path: Pa
 # ---- zero frequency at index 0, and the image shifted by half the field of view ---------------------------
 
 
-def _centring(layout: Layout, lines: Lines, path: Path) -> Layout:
+def _centring(layout: AxisLayout, lines: Lines, path: Path) -> AxisLayout:
     inside = "yz" if layout.hybrid else "xyz"
     where: dict[str, bool | None] = dict.fromkeys("xyz")
     for letter in inside:
@@ -300,7 +307,7 @@ def _centring(layout: Layout, lines: Lines, path: Path) -> Layout:
         said.append(f"the object wraps around the edges along {_list(chop)} and is shifted by half the field of view")
     if said:
         warnings.warn(f"{path}: {'; '.join(said)}; recentre=False leaves the samples as they are.", stacklevel=2)
-    return Layout(layout.axes, layout.hybrid, roll, chop, layout.kinds)
+    return AxisLayout(layout.axes, layout.hybrid, roll, chop, layout.kinds)
 
 
 def _list(which: Sequence[bool]) -> str:
@@ -318,7 +325,7 @@ def _in_fft_order(profile: np.ndarray) -> bool:
     return bool(min(before, after) > 0.02 * max(before, after))
 
 
-def _shifted(layout: Layout, roll: tuple[bool, bool, bool], lines: Lines, inside: str) -> tuple[bool, bool, bool]:
+def _shifted(layout: AxisLayout, roll: tuple[bool, bool, bool], lines: Lines, inside: str) -> tuple[bool, bool, bool]:
     """Along which axes the object wraps around the edges of the field of view, from the centre of k-space."""
     shape = layout.shape(lines.shape)
     index: list[Any] = [slice(None)] * len(lines.shape)
@@ -332,8 +339,7 @@ def _shifted(layout: Layout, roll: tuple[bool, bool, bool], lines: Lines, inside
             start = (0 if rolled else n // 2) - width // 2
             index[axis] = np.arange(start, start + width) % n
     block = np.asarray(_take(lines.stored, index)).astype(np.complex128)
-    present = tuple(axis for axis in layout.order if axis is not None)
-    block = block.transpose(present)[tuple(None if axis is None else slice(None) for axis in layout.order)]
+    block = in_order(block, layout.order)
     widths = calibration_region((block != 0).any(axis=(0, 1)))
     if not np.isfinite(block).all() or min(widths) < 1:
         return (False, False, False)
@@ -342,16 +348,15 @@ def _shifted(layout: Layout, roll: tuple[bool, bool, bool], lines: Lines, inside
         block = np.take(block, np.arange(n // 2 - width // 2, n // 2 - width // 2 + width), axis)
     axes = (2, 3) if layout.hybrid else (1, 2, 3)
     for axis in axes:  # else what rings fills the gap
-        taper = np.hanning(block.shape[axis] + 2)[1:-1]
-        block = block * taper.reshape([-1 if a == axis else 1 for a in range(4)])
+        block = block * along(np.hanning(block.shape[axis] + 2)[1:-1], axis)
     image = np.fft.fftshift(np.fft.ifftn(np.fft.ifftshift(block, axes=axes), axes=axes), axes=axes)
     power = energy_of(image).sum(axis=0)
     profiles = [power.sum(axis=tuple(a for a in range(3) if a != axis)) for axis in range(3)]
-    told = [letter in inside and profile.size >= 2 * SHORT for letter, profile in zip("xyz", profiles, strict=True)]
+    sure = [letter in inside and profile.size >= 2 * SHORT for letter, profile in zip("xyz", profiles, strict=True)]
     contrasts = [WRAPPED if rolled else WRAPPED_CENTRED for rolled in roll]
-    found = [t and is_wrapped(p, c) for t, p, c in zip(told, profiles, contrasts, strict=True)]
+    found = [t and is_wrapped(p, c) for t, p, c in zip(sure, profiles, contrasts, strict=True)]
     if any(found):  # whoever left out one shift left out all
-        found = [t and is_wrapped(p, WRAPPED_TOO) for t, p in zip(told, profiles, strict=True)]
+        found = [t and is_wrapped(p, WRAPPED_TOO) for t, p in zip(sure, profiles, strict=True)]
     return (found[0], found[1], found[2])
 
 

@@ -19,22 +19,19 @@ import numpy as np
 from mrrecon.acquisition import Acquisition, Step
 from mrrecon.errors import FileFormatError
 from mrrecon.io.axes import find_layout
+from mrrecon.io.bare import StoredOptions
 from mrrecon.io.centring import Recentre, find_recentring
-from mrrecon.io.hdf5 import open_if_hdf5, require_dataset
-from mrrecon.io.lazy import H5Array
+from mrrecon.io.file_arrays import H5Array
+from mrrecon.io.format import Format
+from mrrecon.io.hdf5 import holds_kspace, open_if_hdf5, require_dataset
 from mrrecon.io.measured import SampledAlike
-from mrrecon.io.registry import Format
 
 __all__ = ["FORMAT", "can_read", "read"]
 
 
 def can_read(path: Path) -> bool:
     """Whether this is HDF5 with a real, four-axis ``kspace`` of an even number of channels."""
-    with open_if_hdf5(path) as file:
-        if file is None or "kspace" not in file:
-            return False
-        data = file["kspace"]
-        return getattr(data, "ndim", 0) == 4 and data.dtype.kind == "f" and "format" not in file.attrs
+    return holds_kspace(path, (4,), "f")
 
 
 @dataclass(frozen=True)
@@ -67,30 +64,22 @@ class _Pairs:
         return np.asarray(part[..., 0::2] + 1j * part[..., 1::2]).astype(np.complex64)
 
 
-def read(
-    path: Path,
-    *,
-    voxel_size: tuple[float, float, float] = (1.0, 1.0, 1.0),
-    acquired: float | None = None,
-    hybrid: bool | None = None,
-    recentre: bool = True,
-) -> Acquisition:
-    """Read a Calgary-Campinas file.
+@dataclass(frozen=True)
+class CalgaryOptions(StoredOptions):
+    """Options for reading Calgary-Campinas files.
 
     Parameters
     ----------
-    path
-        HDF5 file.
-    voxel_size
-        Voxel edges in mm along (x, y, z); the files do not store them.
     acquired
         Fraction of the slice encodings that was acquired, counted from the first in the file; the rest is
         taken as unsampled. By default those with less than a millionth of the median energy are.
-    hybrid
-        Whether x is in the image domain, as the format has it; by default verified on the samples.
-    recentre
-        Detect and undo FFT order and half-field-of-view shifts, and move the centre of k-space; ``False`` takes the
-        samples as they are.
+    """
+
+    acquired: float | None = None
+
+
+def read(path: Path, options: CalgaryOptions) -> Acquisition:
+    """Read a Calgary-Campinas file.
 
     Raises
     ------
@@ -101,6 +90,7 @@ def read(
     MaskError
         If positions along x were sampled with different masks.
     """
+    acquired = options.acquired
     if acquired is not None and not 0 < acquired <= 1:
         raise FileFormatError(f"acquired is the fraction of slice encodings, 0 to 1, got {acquired}.")
     with open_if_hdf5(path) as file:
@@ -119,7 +109,9 @@ def read(
             )
         n_x, n_y, n_z, channels = data.shape
         pairs = _Pairs(data)
-        layout = find_layout(pairs, "xyzc", path, hybrid_expected=True, axes="xyzc", hybrid=hybrid, recentre=False)
+        layout = find_layout(
+            pairs, "xyzc", path, hybrid_expected=True, axes="xyzc", hybrid=options.hybrid, recentre=False
+        )
         # a readout position is sampled as the others are, so a few planes tell the pattern
         whole = slice(None)
         middle = pairs[slice(max(0, n_x // 2 - 2), n_x // 2 + 2), whole, whole, whole]
@@ -132,7 +124,7 @@ def read(
     planes = planes * columns.astype(np.float32)
     mask = (planes != 0).any(axis=(0, 1))
     check = SampledAlike(path, mask) if layout.hybrid and mask.any() else None
-    change = find_recentring(planes) if recentre else Recentre()
+    change = find_recentring(planes) if options.recentre else Recentre()
     kspace = H5Array(
         path,
         (channels // 2, n_x, n_y, n_z),
@@ -150,10 +142,9 @@ def read(
     return Acquisition(
         kspace=kspace,
         mask=change.mask(mask),
-        voxel_size=voxel_size,
         domains=("image" if layout.hybrid else "kspace", "kspace", "kspace"),
         provenance=(Step("read", settings),),
     )
 
 
-FORMAT = Format("calgary-campinas", "Calgary-Campinas HDF5", (".h5", ".hdf5"), can_read, read)
+FORMAT = Format("calgary-campinas", "Calgary-Campinas HDF5", (".h5", ".hdf5"), can_read, read, CalgaryOptions)

@@ -11,25 +11,21 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from mrrecon.io.lazy import FileArray
+from mrrecon.acquisition import Acquisition
+from mrrecon.io.file_arrays import along, alternating
+from mrrecon.io.format import Center
 from mrrecon.operators.centre import kspace_centre
-from mrrecon.operators.fourier import roll_phase
-from mrrecon.recentring import find_centre
+from mrrecon.recentring import trusted_centre
 
-if TYPE_CHECKING:
-    from mrrecon.acquisition import Acquisition
+__all__ = ["Recentre", "centred", "find_recentring", "is_wrapped"]
 
-__all__ = ["Center", "Recentre", "RecentredArray", "centred", "find_recentring", "is_wrapped"]
-
-Center = Literal["keep"] | tuple[int, int, int] | None
 MENTIONED = 2  # samples: a centre that is moved by more is mentioned
 
 
-def centred(acquisition: Acquisition, path: Path, center: Center = None) -> Acquisition:
+def centred(acquisition: Acquisition, path: Path, center: Center) -> Acquisition:
     """Move the centre of the k-space that was read to index n // 2 of every axis, with a note of what was moved.
 
     Parameters
@@ -49,7 +45,10 @@ def centred(acquisition: Acquisition, path: Path, center: Center = None) -> Acqu
     """
     if center == "keep":
         return acquisition
-    moved = acquisition.recentre(find_centre(acquisition, str(path)) if center is None else center)
+    if center is None:
+        scan = acquisition
+        center = trusted_centre(scan.centre, scan.shape, scan.domains, scan.readout, str(path))
+    moved = acquisition.recentre(center)
     if len(moved.provenance) > len(acquisition.provenance):
         settings = moved.provenance[-1].settings
         far = [
@@ -104,10 +103,8 @@ class Recentre:
         if any(self.roll):
             planes = np.roll(planes, self.roll, (2, 3))
         for axis, chop in enumerate(self.chop, start=2):
-            n = planes.shape[axis]
             if chop:
-                signs = np.where((np.arange(n) - n // 2) % 2, -1, 1).astype(np.float32)
-                planes = planes * signs.reshape([-1 if a == axis else 1 for a in range(4)])
+                planes = planes * along(alternating(planes.shape[axis]), axis)
         return planes
 
     def mask(self, mask: np.ndarray) -> np.ndarray:
@@ -126,33 +123,3 @@ def find_recentring(planes: np.ndarray) -> Recentre:
     power = (np.abs(image) ** 2).sum(axis=(0, 1))
     chop = tuple(is_wrapped(power.sum(axis=1 - axis)) for axis in (0, 1))
     return Recentre(roll=roll, chop=(chop[0], chop[1]))
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class RecentredArray(FileArray):
-    """Another array on disk, its k-space rolled.
-
-    Parameters
-    ----------
-    source
-        The array.
-    roll
-        Number of samples by which (x, y, z) are rolled.
-    hybrid
-        Whether x is in the image domain, where a linear phase is the roll of its k-space.
-    """
-
-    source: FileArray
-    roll: tuple[int, int, int] = (0, 0, 0)
-    hybrid: bool = False
-
-    def _planes(self, coils: slice, xs: slice) -> np.ndarray:
-        n = self.shape[1]
-        if self.hybrid:
-            planes = self.source[coils, xs] * roll_phase(n, self.roll[0])[xs, None, None]
-        else:
-            start = (xs.start - self.roll[0]) % n
-            stop = start + xs.stop - xs.start
-            pieces = [(start, n), (0, stop - n)] if stop > n else [(start, stop)]
-            planes = np.concatenate([self.source[coils, first:last] for first, last in pieces], axis=1)
-        return np.roll(planes, self.roll[1:], (2, 3))

@@ -9,15 +9,13 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from mrrecon.acquisition import Acquisition
 from mrrecon.errors import FileFormatError, InsufficientMemoryError, MRReconError, OutputError
-
-if TYPE_CHECKING:
-    from mrrecon.acquisition import Acquisition
 
 __all__ = [
     "available_memory",
+    "is_same_file",
     "note_slices",
     "reading",
     "require_disk",
@@ -107,6 +105,16 @@ def require_input(path: str | os.PathLike[str]) -> Path:
     except (OSError, ValueError) as error:
         raise FileFormatError(f"{str(path)!r} cannot be opened ({error}); check its permissions.") from error
     return found
+
+
+def is_same_file(first: str | os.PathLike[str], second: str | os.PathLike[str]) -> bool:
+    """Whether two paths lead to the same file or folder, through links of any kind, or would if it were there."""
+    try:
+        if os.path.samefile(first, second):
+            return True
+    except (OSError, ValueError):
+        pass
+    return os.path.realpath(first) == os.path.realpath(second)
 
 
 @contextmanager

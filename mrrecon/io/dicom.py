@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mrrecon.atomic import atomic_folder
 from mrrecon.errors import DataError, MissingDependencyError
-from mrrecon.io.atomic import atomic_folder
-from mrrecon.io.registry import Format
-from mrrecon.reconstruction import Reconstruction
+from mrrecon.io.format import Format, Result
 
 __all__ = ["FORMAT", "check", "write"]
 
@@ -29,7 +28,7 @@ def check() -> None:
         raise MissingDependencyError("Writing DICOM needs pydicom: pip install 'mrrecon[io]'.") from error
 
 
-def write(thing: Reconstruction, path: Path) -> Path:
+def write(thing: Result, path: Path) -> Path:
     """Write the magnitude of a reconstruction, 12-bit with a rescale slope, as one file per slice.
 
     Slices are axial, or lie across the axis with clearly thicker voxels. Rows and columns run in the usual
@@ -114,18 +113,16 @@ def write(thing: Reconstruction, path: Path) -> Path:
     return Path(path)
 
 
-def _as_slices(thing: Reconstruction) -> tuple[np.ndarray, np.ndarray]:
+def _as_slices(thing: Result) -> tuple[np.ndarray, np.ndarray]:
     """Turn the magnitude so that its axes are (columns, rows, slices), with the affine that goes with it."""
-    from nibabel import orientations
+    from nibabel.orientations import io_orientation
 
-    own = orientations.io_orientation(thing.affine)
-    thickest = int(np.argmax(thing.voxel_size))
-    others = [v for i, v in enumerate(thing.voxel_size) if i != thickest]
-    across = int(own[thickest, 0]) if thing.voxel_size[thickest] > 1.5 * max(others) else 2
-    target = orientations.axcodes2ornt(("PIL", "LIP", "LPS")[across])
-    turn = orientations.ornt_transform(own, target)
-    turned = orientations.apply_orientation(thing.magnitude, turn)
-    return turned, thing.affine @ orientations.inv_ornt_aff(turn, thing.volume.shape)
+    grid = thing.grid
+    thickest = int(np.argmax(grid.voxel_size))
+    others = [v for i, v in enumerate(grid.voxel_size) if i != thickest]
+    across = int(io_orientation(grid.affine)[thickest, 0]) if grid.voxel_size[thickest] > 1.5 * max(others) else 2
+    turned, lying = grid.turned(np.abs(thing.volume), ("PIL", "LIP", "LPS")[across])
+    return turned, lying.affine
 
 
 def _ds(value: float) -> str:

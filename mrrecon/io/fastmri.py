@@ -19,12 +19,14 @@ import numpy as np
 
 from mrrecon.acquisition import Acquisition, Domain, Step
 from mrrecon.errors import FileFormatError, MaskError
-from mrrecon.io.axes import Layout, find_layout
-from mrrecon.io.hdf5 import open_if_hdf5, read_text, require_dataset
+from mrrecon.io.axes import AxisLayout, find_layout
+from mrrecon.io.bare import ArrayOptions, samples_taken
+from mrrecon.io.file_arrays import ArrangedArray, H5Array
+from mrrecon.io.format import Format
+from mrrecon.io.hdf5 import holds_kspace, open_if_hdf5, read_text, require_dataset
 from mrrecon.io.ismrmrd_header import Header, parse_header
-from mrrecon.io.lazy import ArrangedArray, H5Array
-from mrrecon.io.measured import SampledAlike, agree, nonzero, sampling_pattern
-from mrrecon.io.registry import Format
+from mrrecon.io.masks import read_fitting_mask
+from mrrecon.io.measured import SampledAlike, agree, sampling_pattern
 from mrrecon.operators.fourier import fft, ifft
 
 __all__ = ["FORMAT", "can_read", "read"]
@@ -42,11 +44,7 @@ _ORIENTATIONS = {
 
 def can_read(path: Path) -> bool:
     """Whether this is HDF5 with a complex ``kspace`` of three or four axes."""
-    with open_if_hdf5(path) as file:
-        if file is None or "kspace" not in file:
-            return False
-        data = file["kspace"]
-        return getattr(data, "ndim", 0) in (3, 4) and data.dtype.kind == "c" and "format" not in file.attrs
+    return holds_kspace(path, (3, 4), "c")
 
 
 @dataclass(frozen=True)
@@ -61,41 +59,24 @@ class _Crop:
         return fft(np.ascontiguousarray(image), axes=(2,))
 
 
-def read(
-    path: Path,
-    *,
-    mask: str | Path | None = None,
-    voxel_size: tuple[float, float, float] | None = None,
-    slices: tuple[int, int] | None = None,
-    axes: str | None = None,
-    hybrid: bool | None = None,
-    readout: Literal["x", "y", "z"] | None = None,
-    remove_oversampling: bool = True,
-    recentre: bool = True,
-) -> Acquisition:
-    """Read a fastMRI file.
+@dataclass(frozen=True)
+class FastMRIOptions(ArrayOptions):
+    """Options for reading fastMRI files, whose axes are x (slice), y (readout), z (phase encoding).
 
     Parameters
     ----------
-    path
-        HDF5 file.
-    mask
-        Sampling pattern file; by default the mask of the file, and the samples that are not zero in all coils.
-    voxel_size
-        Voxel edges in mm along (x, y, z) = (slice, readout, phase encoding); by default the header's, else 1 mm.
     slices
         First slice to read and the one after the last, as a Python range; by default all.
-    axes
-        Letters of the axes in the order of the file, c for coils and x (slice), y (readout), z (phase encoding); by
-        default "xcyz" or "xyz" unless the header or the samples show another order.
-    hybrid
-        Whether x is in the image domain, as slices are; by default found on the samples.
-    readout
-        Axis that was read out: "y" of 2D slices, "x" of a hybrid 3D scan; by default as the sampling has it.
     remove_oversampling
         Crop the readout to the reconstructed field of view, if the header says that it is oversampled.
-    recentre
-        Find and undo FFT order and shifts by half the field of view.
+    """
+
+    slices: tuple[int, int] | None = None
+    remove_oversampling: bool = True
+
+
+def read(path: Path, options: FastMRIOptions) -> Acquisition:
+    """Read a fastMRI file.
 
     Raises
     ------
@@ -104,6 +85,7 @@ def read(
     MaskError
         If the mask does not fit the width, or slices were sampled with different masks.
     """
+    mask, axes, readout, voxel_size = options.mask, options.axes, options.readout, options.voxel_size
     with open_if_hdf5(path) as file:
         if file is None:
             raise FileFormatError(f"{path} is not HDF5, as fastMRI files are.")
@@ -113,13 +95,14 @@ def read(
         header = parse_header(read_text(file["ismrmrd_header"]), path) if "ismrmrd_header" in file else None
         promised = "xcyz" if data.ndim == 4 else "xyz"
         expected = _expected(promised, data.shape, _slice_count(file, header), path) if axes is None else axes
+        hybrid, recentre = options.hybrid, options.recentre
         layout = find_layout(data, expected, path, hybrid_expected=True, axes=axes, hybrid=hybrid, recentre=recentre)
         stored = layout.shape(data.shape)
         coils, _, height, width = stored
         if header is not None and layout.axes == promised and axes is None:
             _check_axes(header, data.shape, path)
-        first, stop = _range(slices, stored[1], layout, path)
-        found, complete = _found(data, layout, stored, first, stop, path)
+        first, stop = _range(options.slices, stored[1], layout, path)
+        found, complete = _found(data, layout, first, stop, path)
         two_dimensional = layout.hybrid and layout.axes in ("xcyz", "xyz", "cxyz", "cyz") and _is_lines(found)
         if readout is None:
             readout = _readout(found, path) if two_dimensional else "x"
@@ -131,7 +114,7 @@ def read(
         if named is not None:
             claimed = named if limits is None else named & (limits | pattern.any(axis=0))
             pattern = agree(claimed, pattern, path, "'mask'")
-        keep = _kept_height(header, height) if remove_oversampling else height
+        keep = _kept_height(header, height) if options.remove_oversampling else height
         if keep < height and not (pattern == pattern[:1]).all():
             warnings.warn(
                 f"{path}: its readout is not fully sampled, so that its oversampling cannot be cropped and stays.",
@@ -141,8 +124,6 @@ def read(
         protocol = read_text(file.attrs["acquisition"]) if "acquisition" in file.attrs else ""
         reference, shown = _reference(file, (stored[1], keep, width))
     if mask is not None:
-        from mrrecon.io.masks import read_fitting_mask
-
         pattern = read_fitting_mask(mask, pattern, (stop - first, height, width), readout)
     if voxel_size is None:
         voxel_size = (1.0, 1.0, 1.0) if header is None else _voxel_size(header, height)
@@ -151,8 +132,7 @@ def read(
     kspace = ArrangedArray(
         path,
         shape,
-        H5Array(path, stored, axes=layout.order, finish=check),
-        layout.roll,
+        layout.centred(H5Array(path, stored, axes=layout.order, finish=check)),
         layout.chop,
         pattern,
         first,
@@ -234,7 +214,7 @@ def _check_axes(header: Header, shape: tuple[int, ...], path: Path) -> None:
         )
 
 
-def _range(slices: tuple[int, int] | None, n: int, layout: Layout, path: Path) -> tuple[int, int]:
+def _range(slices: tuple[int, int] | None, n: int, layout: AxisLayout, path: Path) -> tuple[int, int]:
     if slices is None:
         return 0, n
     first, stop = (int(at) for at in slices)
@@ -247,29 +227,20 @@ def _range(slices: tuple[int, int] | None, n: int, layout: Layout, path: Path) -
 # ---- samples ------------------------------------------------------------------------------------------------
 
 
-def _found(
-    data: Any, layout: Layout, stored: tuple[int, ...], first: int, stop: int, path: Path
-) -> tuple[np.ndarray, bool]:
+def _found(data: Any, layout: AxisLayout, first: int, stop: int, path: Path) -> tuple[np.ndarray, bool]:
     """Measured samples by the data, and whether all slices were looked at; of many slices, a few are."""
-    letters = [letter for letter in layout.axes if letter != "c"]
     rows = None
     if layout.hybrid and layout.axes[0] == "x":
         few = np.linspace(first, stop - 1, LOOKED_AT).astype(int).tolist()
         rows = sorted(set(few)) if stop - first > LOOKED_AT else list(range(first, stop))
-    taken = nonzero(data, layout.order[0], rows)
-    n_x = stored[1] if rows is None else len(rows)
-    taken = taken.transpose([letters.index(letter) for letter in "xyz" if letter in letters])
-    taken = taken.reshape(n_x, *stored[2:])
+    taken = samples_taken(data, layout, rows)
     if rows is None:
         taken = taken[first:stop]
-    for axis, roll in enumerate(layout.roll):
-        if roll:
-            taken = np.roll(taken, taken.shape[axis] // 2, axis)
     found = sampling_pattern(taken, path, hybrid=layout.hybrid, readout="y" if layout.hybrid else "x")
     return found, rows is None or len(rows) == stop - first
 
 
-def _unrolled(pattern: np.ndarray, layout: Layout) -> np.ndarray:
+def _unrolled(pattern: np.ndarray, layout: AxisLayout) -> np.ndarray:
     """(y, z) pattern in the order of the file."""
     for axis, roll in enumerate(layout.roll[1:]):
         if roll:
@@ -308,7 +279,7 @@ def _limits(header: Header | None, width: int) -> np.ndarray | None:
 
 
 def _within_limits(
-    claimed: np.ndarray, pattern: np.ndarray, named: np.ndarray | None, data: Any, layout: Layout, path: Path
+    claimed: np.ndarray, pattern: np.ndarray, named: np.ndarray | None, data: Any, layout: AxisLayout, path: Path
 ) -> np.ndarray:
     """Columns that hold data, with a note where the header's limits differ; next to nothing outside them is nothing.
 
@@ -364,4 +335,4 @@ def _reference(file: Any, shape: tuple[int, int, int]) -> tuple[np.ndarray | Non
     return None, "none"
 
 
-FORMAT = Format("fastmri", "fastMRI HDF5", (".h5", ".hdf5"), can_read, read)
+FORMAT = Format("fastmri", "fastMRI HDF5", (".h5", ".hdf5"), can_read, read, FastMRIOptions)

@@ -12,11 +12,11 @@ from typing import Any
 import h5py
 import numpy as np
 
+from mrrecon.atomic import atomic_path
 from mrrecon.errors import FileFormatError
-from mrrecon.io.atomic import atomic_path
 from mrrecon.io.checks import array_bytes, size_text
 
-__all__ = ["create_hdf5", "is_hdf5", "open_if_hdf5", "read_text", "require_dataset"]
+__all__ = ["create_hdf5", "holds_kspace", "is_hdf5", "open_if_hdf5", "read_text", "require_dataset"]
 
 _MAGIC = b"\x89HDF\r\n\x1a\n"
 
@@ -50,6 +50,15 @@ def open_if_hdf5(path: Path) -> Iterator[Any]:
         raise FileFormatError(f"{path} {state} HDF5 ({reason[:160]}); copy or download it again.") from error
     with file:
         yield file
+
+
+def holds_kspace(path: Path, ndims: tuple[int, ...], kind: str) -> bool:
+    """Whether this is HDF5, none of ours, with a dataset ``kspace`` of so many axes and of a kind of numbers."""
+    with open_if_hdf5(path) as file:
+        if file is None or "kspace" not in file or "format" in file.attrs:
+            return False
+        data = file["kspace"]
+        return getattr(data, "ndim", 0) in ndims and data.dtype.kind == kind
 
 
 def require_dataset(file: Any, name: str, path: Path, ndims: tuple[int, ...], what: str) -> Any:

@@ -16,11 +16,11 @@ import numpy as np
 
 from mrrecon.acquisition import Acquisition
 from mrrecon.errors import FileFormatError
+from mrrecon.io.format import Format
 from mrrecon.io.hdf5 import open_if_hdf5, read_text
 from mrrecon.io.ismrmrd_header import HEADER_DTYPE, parse_header
 from mrrecon.io.ismrmrd_write import write
-from mrrecon.io.readouts import acquisition_of
-from mrrecon.io.registry import Format
+from mrrecon.io.readouts import ReadoutOptions, acquisition_of
 
 __all__ = ["FORMAT", "TableSource", "can_read", "read"]
 
@@ -43,7 +43,7 @@ def can_read(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class TableSource:
-    """Samples of the readouts of an ISMRMRD table, a :class:`mrrecon.io.ismrmrd_lines.Source`.
+    """Samples of the readouts of an ISMRMRD table, a :class:`mrrecon.io.readout_layout.Source`.
 
     Parameters
     ----------
@@ -72,65 +72,8 @@ class TableSource:
         return flat.reshape(len(rows), coils, samples)
 
 
-def read(
-    path: Path,
-    *,
-    repetition: int | None = None,
-    contrast: int | None = None,
-    phase: int | None = None,
-    set: int | None = None,
-    average: int | None = None,
-    segment: int | None = None,
-    user: tuple[int, int] | None = None,
-    slice: int | list[int] | None = None,
-    orientation: int | None = None,
-    slab: int | None = None,
-    remove_oversampling: bool = True,
-    recentre: bool = True,
-    wrapped: str = "",
-    center_lines: tuple[int, int] | None = None,
-    voxel_size: tuple[float, float, float] | None = None,
-    noise: bool = True,
-    phase_correction: bool = True,
-    reference_maps: bool = True,
-) -> Acquisition:
+def read(path: Path, options: ReadoutOptions) -> Acquisition:
     """Read an ISMRMRD file.
-
-    Parameters
-    ----------
-    path
-        HDF5 file.
-    repetition, contrast, phase, set
-        Which one to read where the scan holds several (a warning says how many there are).
-    average
-        Which one to read, instead of the mean of all.
-    segment, user
-        Which of the lines that were measured several times: value of the segment counter, or of a user counter as
-        ``(number of the counter, value)``.
-    slice
-        Counters of the slices of a 2D scan to read.
-    orientation
-        Which one of the orientations of a 2D scan, in the order of their first slices.
-    slab
-        Which slab of a 3D scan with several.
-    remove_oversampling
-        Crop the readout to the reconstructed field of view.
-    recentre
-        Find the centre of k-space on the data, and mention an object that wraps around the field of view; ``False``
-        takes the header's word.
-    wrapped
-        Axes of the result, for example ``"yz"``, along which the object wraps around the field of view
-        (the samples have alternating signs), to be undone.
-    center_lines
-        Counters (first, second phase encoding) of the lines at the centre of k-space, instead of the header's.
-    voxel_size
-        Edges in mm along (x, y, z) of the result, instead of the header's.
-    noise
-        Whether to use noise readouts.
-    phase_correction
-        Whether to correct reversed readouts by the navigators.
-    reference_maps
-        Whether to estimate coil maps from reference lines that are a scan of their own.
 
     Raises
     ------
@@ -156,30 +99,16 @@ def read(
             "taken on the ramps of the gradient, the object is stretched along the readout.",
             stacklevel=3,
         )
-    return acquisition_of(
-        TableSource(path, f"{name}/data"),
-        header,
-        heads,
-        format="ismrmrd",
-        repetition=repetition,
-        contrast=contrast,
-        phase=phase,
-        set=set,
-        slab=slab,
-        remove_oversampling=remove_oversampling,
-        recentre=recentre,
-        wrapped=wrapped,
-        average=average,
-        segment=segment,
-        user=user,
-        slice=slice,
-        orientation=orientation,
-        center_lines=center_lines,
-        voxel_size=voxel_size,
-        noise=noise,
-        phase_correction=phase_correction,
-        reference_maps=reference_maps,
-    )
+    return acquisition_of(TableSource(path, f"{name}/data"), header, heads, FORMAT.name, options)
 
 
-FORMAT = Format("ismrmrd", "ISMRMRD HDF5 (mridata.org)", (".mrd", ".h5"), can_read, read, write, holds=("acquisition",))
+FORMAT = Format(
+    "ismrmrd",
+    "ISMRMRD HDF5 (mridata.org)",
+    (".mrd", ".h5"),
+    can_read,
+    read,
+    ReadoutOptions,
+    write,
+    holds=("acquisition",),
+)

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-__all__ = ["Kind", "Lines", "energy_of"]
+__all__ = ["AxisKind", "Lines", "energy_of"]
 
-Kind = Literal["kspace", "image"] | None
+AxisKind = Literal["kspace", "image"] | None
 SHORT = 8  # an axis of fewer samples cannot be told
 KSPACE, IMAGE = 2.0, 0.4  # samples that hold the energy after a transform over those before: above, below (see axes.py)
 CERTAIN_IMAGE = 0.25  # below which an axis that ought to be in k-space is not
@@ -79,7 +79,7 @@ class Lines:
             return 1.0
         return _spread(self.energy(np.fft.fft(lines, axis=0))) / _spread(self.energy(lines))
 
-    def kind(self, axis: int) -> Kind:
+    def kind(self, axis: int) -> AxisKind:
         """Domain of an axis, ``None`` where its samples do not tell."""
         if self.shape[axis] < SHORT:
             return None

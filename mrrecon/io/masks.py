@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from mrrecon.errors import FileFormatError, MaskError
-from mrrecon.io.checks import reading, require_input
+from mrrecon.io.checks import reading
+from mrrecon.io.hdf5 import is_hdf5, open_if_hdf5, require_dataset
 from mrrecon.io.measured import agree
+from mrrecon.io.plain_files import read_plain
 from mrrecon.preparation import fit_mask
 
 __all__ = ["read_fitting_mask", "read_mask"]
@@ -31,18 +33,10 @@ def read_mask(path: str | Path) -> np.ndarray:
     MaskError
         If it holds anything but two values, or nothing is sampled.
     """
-    from mrrecon.io import bart_cfl, npy
-    from mrrecon.io.hdf5 import is_hdf5, open_if_hdf5, require_dataset
-
-    path = Path(path)
-    if bart_cfl.can_read(path):
-        values = np.asarray(bart_cfl.read_array(path))
-    else:
-        path = require_input(path)
+    values, path = read_plain(path), Path(path)
+    if values is None:
         with reading(path, "a mask"):
-            if npy.can_read(path):
-                values = npy.load(path)
-            elif is_hdf5(path):
+            if is_hdf5(path):
                 with open_if_hdf5(path) as file:
                     values = require_dataset(file, "mask", path, (1, 2, 3), "sampling mask")[()]
             elif path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n":

@@ -25,17 +25,28 @@ import numpy as np
 from mrrecon.acquisition import Acquisition, Step
 from mrrecon.errors import FileFormatError
 from mrrecon.io.checks import array_bytes, reading, require_input, require_memory
+from mrrecon.io.file_arrays import H5Array
+from mrrecon.io.format import Format, ReaderOptions, Result
 from mrrecon.io.hdf5 import create_hdf5, open_if_hdf5, read_text, require_dataset
-from mrrecon.io.lazy import H5Array
-from mrrecon.io.registry import Format
 from mrrecon.operators.backend import to_numpy
-from mrrecon.reconstruction import Reconstruction
 
-__all__ = ["FORMAT", "VERSION", "can_read", "read", "read_reconstruction", "write"]
+__all__ = ["FORMAT", "VERSION", "can_read", "read", "read_reference", "reconstruction_fields", "write"]
 
 VERSION = 1
 _CHUNK_BYTES = 2**20
 _FILTERS = {"compression": "lzf"}
+_RECORDED = (
+    "solver",
+    "settings",
+    "estimates",
+    "stopped",
+    "scale",
+    "acceleration",
+    "seconds",
+    "metrics",
+    "versions",
+    "history",
+)
 
 
 def can_read(path: Path) -> bool:
@@ -80,7 +91,7 @@ def _to_json(record: dict[str, Any]) -> str:
     return json.dumps(_finite(json.loads(json.dumps(record, default=_plain))))
 
 
-def write(thing: Acquisition | Reconstruction, path: Path) -> Path:
+def write(thing: Acquisition | Result, path: Path) -> Path:
     """Write an acquisition or a reconstruction, slab by slab.
 
     Raises
@@ -90,19 +101,10 @@ def write(thing: Acquisition | Reconstruction, path: Path) -> Path:
     """
     with create_hdf5(path) as (file, check):
         file.attrs["format"], file.attrs["version"] = np.bytes_("mrrecon"), VERSION
-        file["affine"] = np.asarray(thing.affine, np.float64)
+        file["affine"] = thing.grid.affine
         steps = [{"name": s.name, "settings": s.settings} for s in thing.provenance]
-        record: dict[str, Any] = {"voxel_size": thing.voxel_size, "provenance": steps}
-        if isinstance(thing, Reconstruction):
-            file.attrs["kind"] = np.bytes_("reconstruction")
-            volumes = {"volume": thing.volume, **{f"extras/{name}": extra for name, extra in thing.extras.items()}}
-            for name, volume in volumes.items():
-                file.create_dataset(name, data=volume, chunks=True, **_FILTERS)
-                check()
-            for name in ("solver", "settings", "scale", "acceleration", "seconds", "metrics", "versions"):
-                record[name] = getattr(thing, name)
-            record["history"] = list(thing.history)
-        else:
+        record: dict[str, Any] = {"voxel_size": thing.grid.voxel_size, "provenance": steps}
+        if isinstance(thing, Acquisition):
             file.attrs["kind"] = np.bytes_("acquisition")
             record["domains"], record["readout"] = thing.domains, thing.readout
             _write_kspace(file, thing, check)
@@ -112,6 +114,13 @@ def write(thing: Acquisition | Reconstruction, path: Path) -> Path:
                 if value is not None:
                     extra = {} if name == "noise_covariance" else _FILTERS
                     file.create_dataset(name, data=to_numpy(value), **extra)
+        else:
+            file.attrs["kind"] = np.bytes_("reconstruction")
+            volumes = {"volume": thing.volume, **{f"extras/{name}": extra for name, extra in thing.extras.items()}}
+            for name, volume in volumes.items():
+                file.create_dataset(name, data=volume, chunks=True, **_FILTERS)
+                check()
+            record |= {name: getattr(thing, name) for name in _RECORDED}
         file["record"] = np.bytes_(_to_json(record).encode("ascii"))
     return Path(path)
 
@@ -153,8 +162,8 @@ def _steps(record: dict[str, Any]) -> tuple[Step, ...]:
     return tuple(Step(str(s["name"]), dict(s["settings"])) for s in record["provenance"])
 
 
-def read(path: Path) -> Acquisition:
-    """Read an acquisition; maps and reference are loaded, the k-space stays on disk.
+def read(path: Path, options: ReaderOptions) -> Acquisition:
+    """Read an acquisition; maps and reference are loaded, the k-space stays on disk. The options are no concern of it.
 
     Raises
     ------
@@ -196,8 +205,8 @@ def read_reference(path: Path) -> np.ndarray:
         If the file is an acquisition without a reference.
     """
     if is_reconstruction(path):
-        return read_reconstruction(path).volume
-    reference = read(path).reference
+        return np.asarray(reconstruction_fields(path)["volume"])
+    reference = read(path, ReaderOptions()).reference
     if reference is None:
         raise FileFormatError(f"{path} is a measured scan and has no reference volume.")
     return reference
@@ -212,8 +221,8 @@ def is_reconstruction(path: str | Path) -> bool:
         return False
 
 
-def read_reconstruction(path: str | Path) -> Reconstruction:
-    """Read a reconstruction.
+def reconstruction_fields(path: str | Path) -> dict[str, Any]:
+    """Read a reconstruction: what :class:`mrrecon.Reconstruction` is made from, by name.
 
     Raises
     ------
@@ -229,15 +238,14 @@ def read_reconstruction(path: str | Path) -> Reconstruction:
         extras = _extras(file, path)
         size = sum(array_bytes(stored.shape, stored.dtype.itemsize) for stored in (volume, *extras.values()))
         require_memory(size, f"The volume of {path}")
-        fields = ("solver", "settings", "scale", "acceleration", "seconds", "metrics", "versions", "history")
-        return Reconstruction(
-            volume=volume[()],
-            extras={name: stored[()] for name, stored in extras.items()},
-            voxel_size=tuple(record["voxel_size"]),
-            affine=require_dataset(file, "affine", path, (2,), "4x4 matrix")[()],
-            provenance=_steps(record),
-            **{name: record[name] for name in fields},
-        )
+        return {
+            "volume": volume[()],
+            "extras": {name: stored[()] for name, stored in extras.items()},
+            "voxel_size": tuple(record["voxel_size"]),
+            "affine": require_dataset(file, "affine", path, (2,), "4x4 matrix")[()],
+            "provenance": _steps(record),
+            **{name: record[name] for name in _RECORDED},
+        }
 
 
 def _extras(file: h5py.File, path: Path) -> dict[str, h5py.Dataset]:
@@ -251,5 +259,11 @@ def _extras(file: h5py.File, path: Path) -> dict[str, h5py.Dataset]:
 
 
 FORMAT = Format(
-    "mrrecon", "mrrecon HDF5", (".h5", ".hdf5"), can_read, read, write, holds=("acquisition", "reconstruction", "maps")
+    "mrrecon",
+    "mrrecon HDF5",
+    (".h5", ".hdf5"),
+    can_read,
+    read,
+    write=write,
+    holds=("acquisition", "reconstruction", "maps"),
 )

@@ -9,29 +9,23 @@ from typing import Any
 
 import numpy as np
 
+from mrrecon.atomic import atomic_path
 from mrrecon.errors import DataError, FileFormatError
-from mrrecon.io.atomic import atomic_path
+from mrrecon.grid import Grid
 from mrrecon.io.checks import array_bytes, reading, require_input, require_memory
-from mrrecon.io.registry import Format
-from mrrecon.reconstruction import Reconstruction
+from mrrecon.io.format import Format, Result
 
-__all__ = ["FORMAT", "read_volume", "write"]
+__all__ = ["FORMAT", "IMAGES", "bare_name", "read_volume", "write"]
 
+IMAGES = (".nii", ".nii.gz", ".mgz")  # suffixes of the files that :func:`read_volume` reads
 _UNITS = {1: ("metres", 1000.0), 2: ("millimetres", 1.0), 3: ("micrometres", 1e-3)}  # xyzt_units, lowest three bits
 _USUAL_EDGES = 0.05, 30.0  # mm: an edge beyond tells of another unit than the header's
 
 
-def write(thing: Reconstruction, path: Path, part: str = "magnitude") -> Path:
-    """Write the magnitude of a reconstruction, or another part of it, float32, in scanner coordinates (mm).
+def write(thing: Result, path: Path, part: str = "magnitude") -> Path:
+    """Write a part of a reconstruction, see :meth:`mrrecon.Reconstruction.part`, in scanner coordinates (mm), float32.
 
-    Parameters
-    ----------
-    thing
-        The reconstruction.
-    path
-        File to write.
-    part
-        See :meth:`Reconstruction.part`; of complex ones the magnitude is written, phases are in radians.
+    Of complex parts the magnitude is written; phases are in radians.
 
     Raises
     ------
@@ -42,9 +36,9 @@ def write(thing: Reconstruction, path: Path, part: str = "magnitude") -> Path:
 
     path = Path(path)
     values = thing.part(part)
-    image = nibabel.Nifti1Image(np.abs(values) if np.iscomplexobj(values) else values, thing.affine)
-    image.set_qform(thing.affine, code="scanner")
-    image.set_sform(thing.affine, code="scanner")
+    image = nibabel.Nifti1Image(np.abs(values) if np.iscomplexobj(values) else values, thing.grid.affine)
+    image.set_qform(thing.grid.affine, code="scanner")
+    image.set_sform(thing.grid.affine, code="scanner")
     image.header.set_xyzt_units(xyz="mm")
     image.header.set_slope_inter(1.0, 0.0)
     image.header["descrip"] = f"mrrecon {thing.solver} {part} R={thing.acceleration:.2f}".encode()[:79]
@@ -58,7 +52,7 @@ def write(thing: Reconstruction, path: Path, part: str = "magnitude") -> Path:
     return path
 
 
-def read_volume(path: str | Path) -> tuple[np.ndarray, tuple[float, float, float], np.ndarray]:
+def read_volume(path: str | Path) -> tuple[np.ndarray, Grid]:
     """Read an anatomy: any 3D NIfTI, real or complex, turned to the closest RAS+ orientation.
 
     Lengths in metres and micrometres become millimetres; where the header has no unit, they are taken as millimetres,
@@ -68,10 +62,8 @@ def read_volume(path: str | Path) -> tuple[np.ndarray, tuple[float, float, float
     -------
     volume : numpy.ndarray
         ``(x, y, z)``, float32 or (of a complex file) complex64, x to the right, y anterior, z superior.
-    voxel_size : tuple of float
-        Along (x, y, z), mm.
-    affine : numpy.ndarray
-        4x4, voxel to RAS+, mm.
+    grid : Grid
+        Where its voxels lie.
 
     Raises
     ------
@@ -109,23 +101,27 @@ def read_volume(path: str | Path) -> tuple[np.ndarray, tuple[float, float, float
         affine[:3] *= factor
         if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
             raise FileFormatError(f"{path} has no usable orientation (its affine is singular); fix its header.")
-        image = nibabel.as_closest_canonical(image)
-        volume = np.asarray(image.dataobj, np.complex64 if kind == "c" else np.float32).reshape(image.shape[:3])
+        volume = np.asarray(image.dataobj, np.complex64 if kind == "c" else np.float32).reshape(shape)
     if not np.isfinite(volume).all():
         bad = int((~np.isfinite(volume)).sum())
         raise DataError(f"{path} has {bad} NaN or Inf voxels; replace them (numpy.nan_to_num) first.")
     if volume.min() == volume.max():
         raise DataError(f"{path} has the value {volume.flat[0]:g} everywhere; there is no anatomy in it.")
-    affine = np.array(image.affine, np.float64)
-    affine[:3] *= factor
-    x, y, z = (float(v) for v in np.linalg.norm(affine[:3, :3], axis=0))
+    volume, grid = Grid(shape, affine=affine).turned(volume)
+    x, y, z = grid.voxel_size
     if min(x, y, z) < _USUAL_EDGES[0] or max(x, y, z) > _USUAL_EDGES[1]:
         warnings.warn(
             f"{path}: its header gives lengths in {unit}, which makes voxels of {x:.3g}x{y:.3g}x{z:.3g} mm; "
             "correct xyzt_units in the header if that is wrong.",
             stacklevel=2,
         )
-    return np.ascontiguousarray(volume), (x, y, z), affine
+    return np.ascontiguousarray(volume), grid
+
+
+def bare_name(path: Path, suffixes: tuple[str, ...] = IMAGES) -> str:
+    """Name of a file without the longest of these suffixes that it has, else without its own."""
+    own = [suffix for suffix in suffixes if path.name.lower().endswith(suffix)]
+    return path.name[: len(path.name) - len(max(own, key=len, default=path.suffix))]
 
 
 FORMAT = Format("nifti", "NIfTI", (".nii", ".nii.gz"), write=write, holds=("reconstruction", "part"))

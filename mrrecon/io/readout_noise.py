@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mrrecon.io.ismrmrd_header import Header
-from mrrecon.io.ismrmrd_lines import Source
+from mrrecon.io.readout_layout import Source
 
 __all__ = ["noise_covariance"]
 

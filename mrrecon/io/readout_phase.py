@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 
 from mrrecon.io.ismrmrd_header import flagged
-from mrrecon.io.ismrmrd_lines import Layout, Source
+from mrrecon.io.readout_layout import ReadoutLayout, Source
 from mrrecon.operators.fourier import ifft
 
 __all__ = ["corrected"]
 
 
-def corrected(source: Source, heads: np.ndarray, layout: Layout, correct: bool) -> tuple[Layout, str]:
+def corrected(source: Source, heads: np.ndarray, layout: ReadoutLayout, correct: bool) -> tuple[ReadoutLayout, str]:
     """Layout that takes the phase of reversed readouts against forward ones off, and a note.
 
     Navigators (phase-correction readouts of both directions, one after the other) give constant and linear phase
@@ -54,7 +54,7 @@ def _breaks(heads: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return (np.diff(rows) > 1) | (np.diff(heads["idx"]["slice"].astype(np.int64)) != 0)
 
 
-def _difference(source: Source, heads: np.ndarray, block: np.ndarray, layout: Layout) -> np.ndarray | None:
+def _difference(source: Source, heads: np.ndarray, block: np.ndarray, layout: ReadoutLayout) -> np.ndarray | None:
     """Constant and linear phase of the reversed over the forward readouts of a block; ``None`` without both."""
     turned = flagged(heads[block], "reverse")
     means = []

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mrrecon.io.ismrmrd_lines import Layout, Source, in_batches
+from mrrecon.io.readout_layout import ReadoutLayout, Source, in_batches
 
 __all__ = ["Verdict", "compare"]
 
@@ -35,7 +35,7 @@ class Verdict:
     note: str = ""
 
 
-def compare(source: Source, imaging: Layout, reference: Layout, stated: bool) -> Verdict:
+def compare(source: Source, imaging: ReadoutLayout, reference: ReadoutLayout, stated: bool) -> Verdict:
     """Decide from the data whether reference lines may become image data.
 
     Where both were measured at the same positions, their correlation tells contrast, and their ratio brightness.
@@ -89,7 +89,7 @@ def compare(source: Source, imaging: Layout, reference: Layout, stated: bool) ->
     return Verdict(True, note=note)
 
 
-def _at(source: Source, layout: Layout, spots: np.ndarray) -> np.ndarray:
+def _at(source: Source, layout: ReadoutLayout, spots: np.ndarray) -> np.ndarray:
     """First readout at each of some positions, ``(spots, coils, readout)``."""
     order = np.argsort(layout.spots, kind="stable")
     take = order[np.searchsorted(layout.spots[order], spots)]
@@ -100,7 +100,7 @@ def _at(source: Source, layout: Layout, spots: np.ndarray) -> np.ndarray:
     return lines
 
 
-def _beside(source: Source, imaging: Layout, reference: Layout) -> float:
+def _beside(source: Source, imaging: ReadoutLayout, reference: ReadoutLayout) -> float:
     """Typical amplitude of reference lines over that of the imaging lines on both sides of them."""
     known = imaging.spots
     ratios = []

@@ -1,7 +1,7 @@
 """From a table of readouts to an acquisition: what every format does whose files are lists of readouts.
 
 A reader translates its headers into an :class:`~mrrecon.io.ismrmrd_header.Header` and a table of
-``HEADER_DTYPE`` and says where the samples are (a :class:`~mrrecon.io.ismrmrd_lines.Source`);
+``HEADER_DTYPE`` and says where the samples are (a :class:`~mrrecon.io.readout_layout.Source`);
 :func:`acquisition_of` does the rest:
 
 - one contrast, repetition, set, phase ... is read, with a note of what else there is; averages are averaged; lines
@@ -25,23 +25,25 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from mrrecon.acquisition import Acquisition, Domain, Step
 from mrrecon.errors import CalibrationError, DataError, FileFormatError
-from mrrecon.io.ismrmrd_centring import mention_wrapped
+from mrrecon.io.format import ReaderOptions
 from mrrecon.io.ismrmrd_header import Header, affine_of, flagged
-from mrrecon.io.ismrmrd_lines import Layout, LinesArray, Source, in_batches, plan_layout
+from mrrecon.io.readout_array import SortedReadouts
 from mrrecon.io.readout_geometry import Stack, directions_of, stack_of
+from mrrecon.io.readout_layout import ReadoutLayout, Source, in_batches, plan_layout
 from mrrecon.io.readout_noise import noise_covariance
 from mrrecon.io.readout_phase import corrected
 from mrrecon.io.readout_reference import compare
 from mrrecon.io.readout_selection import Selection, select
+from mrrecon.io.readout_wrapping import mention_wrapped
 
-__all__ = ["acquisition_of"]
+__all__ = ["ReadoutOptions", "acquisition_of"]
 
 _STACKLEVEL = 4  # acquisition_of <- a reader <- registry.read <- the caller
 _EXAMINED = 64 * 2**20  # bytes of readouts that are all examined for zeros; of more, some lines
@@ -49,45 +51,14 @@ _SAMPLED = 256
 _COHERENT = 0.8  # energy of the mean of repeated lines over their mean energy
 
 
-def acquisition_of(
-    source: Source,
-    header: Header,
-    heads: np.ndarray,
-    *,
-    format: str,
-    repetition: int | None = None,
-    contrast: int | None = None,
-    phase: int | None = None,
-    set: int | None = None,
-    average: int | None = None,
-    segment: int | None = None,
-    user: tuple[int, int] | None = None,
-    slice: int | list[int] | None = None,
-    orientation: int | None = None,
-    slab: int | None = None,
-    remove_oversampling: bool = True,
-    recentre: bool = True,
-    wrapped: str = "",
-    center_lines: tuple[int, int] | None = None,
-    voxel_size: tuple[float, float, float] | None = None,
-    noise: bool = True,
-    phase_correction: bool = True,
-    reference_maps: bool = True,
-) -> Acquisition:
-    """Sort readouts into an acquisition whose k-space stays on disk.
+@dataclass(frozen=True)
+class ReadoutOptions(ReaderOptions):
+    """Options for reading formats that are lists of readouts.
 
     Parameters
     ----------
-    source
-        Gives the samples of row i of `heads`.
-    header
-        What holds for the whole scan.
-    heads
-        One row of ``HEADER_DTYPE`` per readout, noise, reference and navigator readouts included.
-    format
-        Name of the format, for the record.
     repetition, contrast, phase, set
-        Which one to read where the scan holds several; the first by default, with a note.
+        Which one to read where the scan holds several; the first by default, with a note of how many there are.
     average
         Which one to read, instead of the mean of all.
     segment, user
@@ -102,20 +73,69 @@ def acquisition_of(
     remove_oversampling
         Crop the readout to the reconstructed field of view.
     recentre
-        Mention an object that wraps around the field of view; ``False`` takes the header's word.
+        Find the centre of k-space on the data, and mention an object that wraps around the field of view; ``False``
+        takes the header's word.
     wrapped
         Axes of the result, for example ``"yz"``, along which the object wraps around the field of view
         (the samples have alternating signs), to be undone.
     center_lines
-        Counters (first, second phase encoding) of the lines at the centre of k-space, instead of the header's.
-    voxel_size
-        Edges in mm along (x, y, z) of the result, instead of the header's.
+        Counters (first, second phase encoding) of the lines at the centre of k-space, instead of what the file says.
     noise
         Whether to use noise readouts.
     phase_correction
         Whether to correct reversed readouts by the navigators.
     reference_maps
-        Whether to estimate maps from reference lines that are a scan of their own.
+        Whether to estimate coil maps from reference lines that are a scan of their own.
+    """
+
+    repetition: int | None = None
+    contrast: int | None = None
+    phase: int | None = None
+    set: int | None = None
+    average: int | None = None
+    segment: int | None = None
+    user: tuple[int, int] | None = None
+    slice: int | list[int] | None = None
+    orientation: int | None = None
+    slab: int | None = None
+    remove_oversampling: bool = True
+    recentre: bool = True
+    wrapped: str = ""
+    center_lines: tuple[int, int] | None = None
+    noise: bool = True
+    phase_correction: bool = True
+    reference_maps: bool = True
+
+    @property
+    def keeps_centre(self) -> bool:
+        """Whether the centre of k-space stays where the file has it."""
+        return not self.recentre or self.center_lines is not None or super().keeps_centre
+
+    @property
+    def counters(self) -> dict[str, int | None]:
+        """Value of each counter that is asked for."""
+        names = ("repetition", "contrast", "phase", "set", "average", "segment")
+        user = {} if self.user is None else {f"user_{self.user[0]}": self.user[1]}
+        return {**{name: getattr(self, name) for name in names}, **user}
+
+
+def acquisition_of(
+    source: Source, header: Header, heads: np.ndarray, format_name: str, options: ReadoutOptions
+) -> Acquisition:
+    """Sort readouts into an acquisition whose k-space stays on disk.
+
+    Parameters
+    ----------
+    source
+        Gives the samples of row i of `heads`.
+    header
+        What holds for the whole scan.
+    heads
+        One row of ``HEADER_DTYPE`` per readout, noise, reference and navigator readouts included.
+    format_name
+        For the record.
+    options
+        What the user says.
 
     Raises
     ------
@@ -123,40 +143,40 @@ def acquisition_of(
         If the readouts are not Cartesian, none is an imaging one, or what an option asks for is missing.
     """
     path = source.path
-    if not {*wrapped} <= {*"xyz"}:
-        raise FileFormatError(f"wrapped names axes, for example 'yz', got {wrapped!r}.")
+    if not {*options.wrapped} <= {*"xyz"}:
+        raise FileFormatError(f"wrapped names axes, for example 'yz', got {options.wrapped!r}.")
     if header.trajectory not in ("cartesian", "epi"):
         raise FileFormatError(
             f"{path} has a {header.trajectory} trajectory; only Cartesian scans can be read "
             "(grid the data first, for example with BART's nufft)."
         )
-    asked = {"repetition": repetition, "contrast": contrast, "phase": phase, "set": set, "average": average}
-    asked |= {"segment": segment} | ({} if user is None else {f"user_{user[0]}": user[1]})
-    found = select(heads, asked, path)
+    found = select(heads, options.counters, path)
     volumetric = len(np.unique(heads["idx"]["kspace_encode_step_2"][found.imaging])) > 1
-    stack = _slices(heads, header, found, volumetric, slice, orientation, slab, path)
+    stack = _slices(heads, header, found, volumetric, options, path)
 
-    def plan(rows: np.ndarray) -> Layout:
+    def plan(rows: np.ndarray) -> ReadoutLayout:
         slices = None if stack is None else stack.slices
-        settings = (header, heads, rows, volumetric, remove_oversampling, path)
-        return replace(plan_layout(*settings, slices=slices, center_lines=center_lines), wrapped=wrapped)
+        settings = (header, heads, rows, volumetric, options.remove_oversampling, path)
+        planned = plan_layout(*settings, slices=slices, center_lines=options.center_lines)
+        return replace(planned, wrapped=options.wrapped)
 
     layout, energy = _measured(source, plan(found.imaging))
     layout, reference = _with_reference(source, header, found, layout, plan)
-    layout, note = corrected(source, heads, layout, phase_correction)
+    layout, note = corrected(source, heads, layout, options.phase_correction)
     found.notes += [note, _agreement(source, layout)]
-    if recentre:
+    if options.recentre:
         mention_wrapped(source, layout, path)
     covariance = None
     noise_rows = np.flatnonzero(flagged(heads, "noise"))
-    if noise and noise_rows.size:
+    if options.noise and noise_rows.size:
         covariance, note = noise_covariance(source, heads, noise_rows, layout.rows, energy, header)
         found.notes.append(note)
         covariance = None if covariance is None else covariance / layout.averages
-    if not header.fov_known and voxel_size is None:
+    if not header.fov_known and options.voxel_size is None:
         found.notes.append("the header does not state the field of view: voxels of 1 mm are assumed (voxel_size=)")
-    scan = _assemble(source, header, heads, layout, stack, voxel_size, covariance, {"format": format, **found.chosen})
-    if reference is not None and reference_maps:
+    record = {"format": format_name, **found.chosen}
+    scan = _assemble(source, header, heads, layout, stack, covariance, record)
+    if reference is not None and options.reference_maps:
         scan, note = _with_maps(scan, source, reference)
         found.notes.append(note)
     for note in filter(None, found.notes):
@@ -169,13 +189,12 @@ def _slices(
     header: Header,
     found: Selection,
     volumetric: bool,
-    wanted: int | list[int] | None,
-    orientation: int | None,
-    slab: int | None,
+    options: ReadoutOptions,
     path: Path,
 ) -> Stack | None:
     """Limit the selection to one slab, or to the slices that are wanted, whose stack is returned."""
     there = np.unique(heads["idx"]["slice"][found.imaging])
+    wanted, orientation, slab = options.slice, options.orientation, options.slab
     if volumetric:
         if wanted is not None or orientation is not None:
             raise FileFormatError(
@@ -209,7 +228,7 @@ def _slices(
     return stack
 
 
-def _measured(source: Source, layout: Layout) -> tuple[Layout, np.ndarray]:
+def _measured(source: Source, layout: ReadoutLayout) -> tuple[ReadoutLayout, np.ndarray]:
     """Layout of what was really measured, and the mean energy of the samples of each coil, ``(coils,)``.
 
     Converters fill what was not measured with zeros: whole readouts, and the ends of all of them.
@@ -249,8 +268,8 @@ def _measured(source: Source, layout: Layout) -> tuple[Layout, np.ndarray]:
 
 
 def _with_reference(
-    source: Source, header: Header, found: Selection, layout: Layout, plan: Callable[[np.ndarray], Layout]
-) -> tuple[Layout, Layout | None]:
+    source: Source, header: Header, found: Selection, layout: ReadoutLayout, plan: Callable[[np.ndarray], ReadoutLayout]
+) -> tuple[ReadoutLayout, ReadoutLayout | None]:
     """Layout with the reference lines that belong to the image, and that of those which are another scan."""
     if not found.reference.size:
         return layout, None
@@ -276,7 +295,7 @@ def _with_reference(
     return merged, None
 
 
-def _agreement(source: Source, layout: Layout) -> str:
+def _agreement(source: Source, layout: ReadoutLayout) -> str:
     """A note if lines that are averaged do not agree with each other, near the centre of k-space."""
     _, index, counts = np.unique(layout.spots, return_inverse=True, return_counts=True)
     repeated = np.flatnonzero(counts[index] > 1)
@@ -294,7 +313,7 @@ def _agreement(source: Source, layout: Layout) -> str:
     )
 
 
-def _with_maps(scan: Acquisition, source: Source, reference: Layout) -> tuple[Acquisition, str]:
+def _with_maps(scan: Acquisition, source: Source, reference: ReadoutLayout) -> tuple[Acquisition, str]:
     """Coil maps from reference lines that are a scan of their own, and a note."""
     n = len(reference.rows)
     domain: Domain = "kspace" if reference.keeps_readout else "image"
@@ -302,7 +321,7 @@ def _with_maps(scan: Acquisition, source: Source, reference: Layout) -> tuple[Ac
         if not reference.volumetric and len(np.unique(reference.first)) < reference.shape[1]:
             raise CalibrationError("they do not cover all slices")
         lines = Acquisition(
-            kspace=LinesArray(source.path, reference.shape, source, reference),
+            kspace=SortedReadouts(source.path, reference.shape, source, reference),
             mask=reference.mask(),
             domains=(domain, "kspace", "kspace"),
             readout=scan.readout,
@@ -321,9 +340,8 @@ def _assemble(
     source: Source,
     header: Header,
     heads: np.ndarray,
-    layout: Layout,
+    layout: ReadoutLayout,
     stack: Stack | None,
-    voxel_size: tuple[float, float, float] | None,
     covariance: np.ndarray | None,
     settings: dict,
 ) -> Acquisition:
@@ -345,10 +363,6 @@ def _assemble(
             centres[0] + (centres[-1] - centres[0]) * ((len(centres) // 2) / max(len(centres) - 1, 1)),
             (normal, read, phase),
         )
-    if voxel_size is not None:
-        if not (np.isfinite(voxel_size).all() and min(voxel_size) > 0):
-            raise DataError(f"voxel_size must be three positive lengths in mm (x, y, z), got {list(voxel_size)}.")
-        voxel = (float(voxel_size[0]), float(voxel_size[1]), float(voxel_size[2]))
     domains: tuple[Domain, Domain, Domain] = ("image", "kspace", "kspace")
     if layout.keeps_readout:
         domains = ("kspace", "kspace", "kspace")
@@ -364,7 +378,7 @@ def _assemble(
         **settings,
     }
     return Acquisition(
-        kspace=LinesArray(source.path, layout.shape, source, layout),
+        kspace=SortedReadouts(source.path, layout.shape, source, layout),
         mask=layout.mask(),
         noise_covariance=covariance,
         voxel_size=voxel,

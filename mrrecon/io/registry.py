@@ -3,93 +3,32 @@
 from __future__ import annotations
 
 import difflib
-import importlib
-import inspect
-import math
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, get_type_hints
 
 import numpy as np
 
 from mrrecon.acquisition import Acquisition, Step
-from mrrecon.errors import DataError, FileFormatError
-from mrrecon.io.centring import Center, centred
-from mrrecon.io.checks import array_bytes, reading, require_input, require_memory
-from mrrecon.priors.settings import value_problem
+from mrrecon.atomic import check_target, try_target
+from mrrecon.errors import FileFormatError, OutputError
+from mrrecon.io import bart_cfl, calgary_campinas, dicom, fastmri, ismrmrd_file, mrrecon_h5, nifti, npy, png, twix
+from mrrecon.io.centring import centred
+from mrrecon.io.checks import array_bytes, is_same_file, reading, require_input, require_memory
+from mrrecon.io.format import KINDS, Format, Kind, Result
+from mrrecon.settings import value_problem
 
-__all__ = ["KINDS", "Format", "Kind", "checked_options", "detect", "formats", "read", "reader_options"]
+__all__ = ["check_output", "checked_options", "detect", "find_writer", "formats", "read", "reader_options", "write"]
 
-Kind = Literal["acquisition", "reconstruction", "part", "maps", "mask"]
-KINDS: dict[Kind, str] = {  # kind of thing that is written -> what messages call it
-    "acquisition": "k-space",
-    "reconstruction": "an image with its record",
-    "part": "a single volume",
-    "maps": "coil maps",
-    "mask": "a mask",
-}
-EVERY_FORMAT: dict[str, Any] = {"coils": list[int], "voxel_size": tuple[float, float, float], "center": Center}
-"""Options of :func:`read` that all formats have, applied here where a reader does not take them itself."""
-
-
-@dataclass(frozen=True)
-class Format:
-    """What a module of this package declares about its format.
-
-    Parameters
-    ----------
-    name
-        Short name, as given to ``read(..., format=name)``.
-    title
-        What people call it.
-    suffixes
-        Usual file name endings; a hint for messages and for writers, never proof.
-    can_read
-        ``can_read(path) -> bool``, decided from the content; must not raise on foreign files.
-    read
-        ``read(path, **options) -> Acquisition`` with its k-space on disk where the format allows it.
-    write
-        ``write(thing, path) -> Path`` of an acquisition or a reconstruction, or ``None``.
-    holds
-        Kinds of things that can be written as it, of :data:`KINDS`.
-    folder
-        Whether it is a folder of files, which must be new or empty.
-    check
-        Raises what stands in the way of writing: a package that is missing.
-    """
-
-    name: str
-    title: str
-    suffixes: tuple[str, ...]
-    can_read: Callable[[Path], bool] | None = None
-    read: Callable[..., Acquisition] | None = None
-    write: Callable[[Any, Path], Path] | None = None
-    holds: tuple[Kind, ...] = ()
-    folder: bool = False
-    check: Callable[[], None] | None = None
-
-
-# modules in the order in which they are asked: the specific before the general
-_MODULES = (
-    "mrrecon_h5",
-    "ismrmrd_file",
-    "calgary_campinas",
-    "fastmri",
-    "bart_cfl",
-    "npy",
-    "twix",
-    "nifti",
-    "png",
-    "dicom",
-)
+# in the order in which they are asked: the specific before the general
+_MODULES = (mrrecon_h5, ismrmrd_file, calgary_campinas, fastmri, bart_cfl, npy, twix, nifti, png, dicom)
 
 
 def formats() -> dict[str, Format]:
     """Return every format by name."""
-    found = (importlib.import_module(f"mrrecon.io.{name}").FORMAT for name in _MODULES)
-    return {f.name: f for f in found}
+    return {module.FORMAT.name: module.FORMAT for module in _MODULES}
 
 
 def detect(path: str | os.PathLike[str]) -> Format:
@@ -161,10 +100,8 @@ def read(path: str | os.PathLike[str], *, lazy: bool = False, format: str | None
     format
         Name of the format (see :func:`formats`) instead of sniffing.
     **options
-        Options of the format, for example ``repetition=2`` for ISMRMRD (see :func:`reader_options`). Every format takes
-        ``coils``, the indices of those to keep; ``voxel_size``, edges in mm along (x, y, z) instead of the file's; and
-        ``center``, the sample (x, y, z) where the centre of k-space lies, or ``"keep"`` to leave it where it is; by
-        default it is moved to the middle from where the energy peaks (see :meth:`Acquisition.recentre`).
+        Options of the format, for example ``repetition=2`` for ISMRMRD: see its class of options,
+        ``formats()[name].options``. Every format takes those of :class:`~mrrecon.io.format.ReaderOptions`.
 
     Returns
     -------
@@ -190,31 +127,24 @@ def read(path: str | os.PathLike[str], *, lazy: bool = False, format: str | None
             raise FileFormatError(f"There is no readable format {format!r}; choose one of {', '.join(known)}.")
         chosen = known[format]
     given = checked_options(chosen, path, options)
+    asked = chosen.options(**given)
     assert chosen.read is not None
-    own = {name: value for name, value in given.items() if name in _own_options(chosen)}
     with reading(path, chosen.title):
-        acquisition = _recorded(chosen.read(path, **own), path, chosen, given)
-        if "coils" in given and "coils" not in own:
-            acquisition = acquisition.select_coils(given["coils"])
-        if "voxel_size" in given and "voxel_size" not in own:
-            acquisition = _with_voxel_size(acquisition, given["voxel_size"])
+        acquisition = _recorded(chosen.read(path, asked), path, chosen, given)
+        if asked.coils is not None:
+            acquisition = acquisition.select_coils(asked.coils)
+        if asked.voxel_size is not None and tuple(asked.voxel_size) != acquisition.voxel_size:
+            acquisition = _with_voxel_size(acquisition, asked.voxel_size)
         if not lazy and acquisition.is_lazy:
             shape = tuple(acquisition.kspace.shape)
             require_memory(array_bytes(shape), f"The k-space of {path}, shape (coils, x, y, z) = {shape},")
             acquisition = acquisition.load()
-        keep = given.get("recentre") is False or given.get("center_lines") is not None  # of the formats that have it
-        return centred(acquisition, path, "keep" if keep else given.get("center"))
+        return centred(acquisition, path, "keep" if asked.keeps_centre else asked.center)
 
 
 def reader_options(format: Format) -> dict[str, Any]:
     """Options that :func:`read` takes for files of a format, with their defaults; None: as the file says."""
-    return {**_own_options(format), **{name: None for name in EVERY_FORMAT if name not in _own_options(format)}}
-
-
-def _own_options(format: Format) -> dict[str, Any]:
-    """Those that the format's reader takes itself: its keyword-only arguments."""
-    parameters = {} if format.read is None else inspect.signature(format.read).parameters
-    return {name: p.default for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+    return {option.name: option.default for option in fields(format.options)}
 
 
 def checked_options(format: Format, path: Path, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -226,7 +156,7 @@ def checked_options(format: Format, path: Path, options: Mapping[str, Any]) -> d
         If the format does not take one, or it is of the wrong kind.
     """
     known = reader_options(format)
-    hints = {**EVERY_FORMAT, **get_type_hints(format.read)}
+    hints = get_type_hints(format.options)
     given = {}
     for name, value in options.items():
         if name not in known:
@@ -262,12 +192,127 @@ def _recorded(acquisition: Acquisition, path: Path, format: Format, given: Mappi
 
 def _with_voxel_size(acquisition: Acquisition, voxel_size: Sequence[float]) -> Acquisition:
     """Other voxel edges, the middle of the matrix staying where it was."""
-    if not all(math.isfinite(v) and v > 0 for v in voxel_size):
-        raise DataError(f"voxel_size must be three positive lengths in mm (x, y, z), got {list(voxel_size)}.")
-    middle = np.array([n // 2 for n in acquisition.shape], np.float64)
-    affine = np.array(acquisition.affine)
-    place = affine[:3, :3] @ middle + affine[:3, 3]
-    affine[:3, :3] *= np.asarray(voxel_size) / np.asarray(acquisition.voxel_size)
-    affine[:3, 3] = place - affine[:3, :3] @ middle
+    grid = acquisition.grid.with_voxel_size(voxel_size)
     settings = {"given": list(voxel_size), "file": list(acquisition.voxel_size)}
-    return acquisition.evolve("voxel size", settings, voxel_size=tuple(voxel_size), affine=affine)
+    return acquisition.evolve("voxel size", settings, voxel_size=grid.voxel_size, affine=grid.affine)
+
+
+def write(thing: Acquisition | Result, path: str | os.PathLike[str], *, format: str | None = None) -> Path:
+    """Write an acquisition or a reconstruction; the suffix chooses the format.
+
+    Acquisition: ``.h5`` (ours, keeps everything), ``.mrd`` (ISMRMRD), ``.cfl``. Reconstruction: ``.h5``
+    (keeps everything), ``.nii``, ``.nii.gz``, ``.cfl``, ``.png``, or a name without suffix for a DICOM
+    folder.
+
+    Parameters
+    ----------
+    thing
+        What to write.
+    path
+        Where; an existing file is replaced only once the new one is complete.
+    format
+        Name of the format, where the suffix does not say (``"ismrmrd"`` for an ISMRMRD file named ``.h5``).
+
+    Returns
+    -------
+    Path
+        The file or folder written.
+
+    Raises
+    ------
+    OutputError
+        If no writer fits, the folder is missing or not writable, the disk is full, `thing` is still being read from
+        `path`, or `path` is the k-space that a reconstruction was made from.
+    """
+    if not isinstance(thing, (Acquisition, Result)):
+        raise OutputError(f"Only an Acquisition or a Reconstruction can be written, got {type(thing).__name__}.")
+    target = Path(path)
+    chosen = find_writer(target, format, "acquisition" if isinstance(thing, Acquisition) else "reconstruction")
+    _keep_sources(thing, target)
+    assert chosen.write is not None
+    return chosen.write(thing, target)
+
+
+def _keep_sources(thing: Acquisition | Result, target: Path) -> None:
+    """Refuse to replace the k-space that a reconstruction was made from, or that is still being read."""
+    if isinstance(thing, Acquisition):
+        what = (
+            "the file that this acquisition is still being read from; write to another name, or call "
+            "acquisition.load() first."
+        )
+        sources = [thing.kspace.path] if hasattr(thing.kspace, "path") else []
+    else:
+        what = "the file with the k-space that this reconstruction was made from; write to another name."
+        sources = [
+            step.settings["path"] for step in thing.provenance if step.name == "read" and "path" in step.settings
+        ]
+    if any(is_same_file(source, target) for source in sources):
+        raise OutputError(f"{target} is {what}")
+
+
+def find_writer(path: str | os.PathLike[str], format: str | None = None, kind: Kind | None = None) -> Format:
+    """Return the format that things are written in at `path`.
+
+    Parameters
+    ----------
+    path
+        Where; its suffix chooses the format, and a name without one is a DICOM folder.
+    format
+        Name of the format, instead of the suffix.
+    kind
+        What is to be written: ``"acquisition"``, ``"reconstruction"``, ``"part"`` (of one), ``"maps"`` or ``"mask"``;
+        by default anything.
+
+    Raises
+    ------
+    OutputError
+        If there is none, or it cannot hold such things.
+    """
+    target = Path(path)
+    writers = {name: f for name, f in formats().items() if f.holds}
+    fitting = [f for f in writers.values() if kind is None or kind in f.holds]
+    endings = ", ".join(dict.fromkeys(s for f in fitting for s in f.suffixes if s))
+    if any(f.folder for f in fitting):
+        endings += ", or a folder name"
+    if format is not None:
+        chosen = writers.get(format)
+    else:
+        name = target.name.lower()
+        chosen = next((f for f in writers.values() if any(s and name.endswith(s) for s in f.suffixes)), None)
+        if chosen is None and (not target.suffix or target.is_dir()):
+            chosen = next((f for f in fitting if f.folder), None)
+    if chosen is None:
+        raise OutputError(f"{target}: no writer for {format or target.suffix!r}; use one of {endings}.")
+    if chosen not in fitting:
+        assert kind is not None
+        raise OutputError(f"{target}: {chosen.title} does not hold {KINDS[kind]}; use one of {endings}.")
+    return chosen
+
+
+def check_output(path: str | os.PathLike[str], kind: Kind, format: str | None = None) -> Format:
+    """Refuse now what :func:`write` or another writer would refuse later, as far as can be known before the work.
+
+    Parameters
+    ----------
+    path, kind, format
+        See :func:`find_writer`.
+
+    Returns
+    -------
+    Format
+        The format that would be written.
+
+    Raises
+    ------
+    OutputError
+        If no format fits, the folder is missing or not writable, the file is write-protected, there is a folder of its
+        name, or a folder for DICOM has files in it.
+    MissingDependencyError
+        If the format needs a package that is not installed.
+    """
+    chosen = find_writer(path, format, kind)
+    check_target(path, folder=chosen.folder)
+    try_target(path)
+    if chosen.check is not None:
+        chosen.check()
+    return chosen

@@ -17,17 +17,17 @@ A translator, as siemens_to_ismrmrd is: the measurement data headers become ISMR
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from mrrecon.acquisition import Acquisition
 from mrrecon.errors import FileFormatError
+from mrrecon.io.format import Format
 from mrrecon.io.ismrmrd_header import Header, Limit
 from mrrecon.io.ismrmrd_header import flagged as has_flag
-from mrrecon.io.readouts import acquisition_of
-from mrrecon.io.registry import Format
+from mrrecon.io.readouts import ReadoutOptions, acquisition_of
 from mrrecon.io.regridding import noise_gain, positions, resampling_matrix
 from mrrecon.io.twix_file import (
     Measurement,
@@ -52,7 +52,7 @@ _MOST_LINES = 65535
 
 @dataclass(frozen=True, eq=False)
 class TwixSource:
-    """Samples of twix readouts, a :class:`mrrecon.io.ismrmrd_lines.Source`.
+    """Samples of twix readouts, a :class:`mrrecon.io.readout_layout.Source`.
 
     Parameters
     ----------
@@ -75,48 +75,24 @@ def can_read(path: Path) -> bool:
     return bool(find_measurements(path))
 
 
-def read(
-    path: Path,
-    *,
-    repetition: int | None = None,
-    contrast: int | None = None,
-    phase: int | None = None,
-    set: int | None = None,
-    average: int | None = None,
-    segment: int | None = None,
-    user: tuple[int, int] | None = None,
-    slice: int | list[int] | None = None,
-    orientation: int | None = None,
-    slab: int | None = None,
-    measurement: int | None = None,
-    remove_oversampling: bool = True,
-    regrid: bool = True,
-    recentre: bool = True,
-    wrapped: str = "",
-    center_lines: tuple[int, int] | None = None,
-    voxel_size: tuple[float, float, float] | None = None,
-    noise: bool = True,
-    phase_correction: bool = True,
-    reference_maps: bool = True,
-) -> Acquisition:
-    """Read one measurement of a twix file.
+@dataclass(frozen=True)
+class TwixOptions(ReadoutOptions):
+    """Options for reading twix files.
 
     Parameters
     ----------
-    path
-        The ``.dat`` file.
-    repetition, contrast, phase, set, average, segment, user, slice, orientation, slab
-        Which to read where the scan holds several, see :func:`mrrecon.io.readouts.acquisition_of`.
     measurement
         Which measurement of the file, from 0; the last one with an image by default, with a note.
-    remove_oversampling
-        Crop the readout to the field of view of the protocol.
     regrid
         Resample readouts that were sampled while the gradient ramps.
-    center_lines
-        Line and partition at the centre of k-space, by the file's counters, instead of what its readouts state.
-    recentre, wrapped, voxel_size, noise, phase_correction, reference_maps
-        See :func:`mrrecon.io.readouts.acquisition_of`.
+    """
+
+    measurement: int | None = None
+    regrid: bool = True
+
+
+def read(path: Path, options: TwixOptions) -> Acquisition:
+    """Read one measurement of a twix file.
 
     Raises
     ------
@@ -125,7 +101,7 @@ def read(
     """
     found = find_measurements(path)
     tables = [read_readouts(m) for m in found]
-    index = _chosen(found, tables, measurement, path)
+    index = _chosen(found, tables, options.measurement, path)
     protocol = parse_protocol(read_buffers(found[index]), found[index].name)
     readouts, heads = _joined(found, tables, index, protocol)
     source = TwixSource(path, readouts)
@@ -133,34 +109,13 @@ def read(
     _require_image(readouts.heads[image], protocol, path)
     keeps_raster = flagged(readouts.heads, "keeps_raster")
     resampling = None
-    if regrid and protocol.regridding > 1 and not keeps_raster[image].all():
+    if options.regrid and protocol.regridding > 1 and not keeps_raster[image].all():
         resampling = _resampling(readouts.heads[image], protocol, path)
         heads["center_sample"] = len(resampling) // 2 - flagged(readouts.heads, "reversed")
         heads["encoding_space_ref"][keeps_raster] = 1  # a reference scan with a raster of its own
-    header = _header(source, heads, image, protocol, resampling, center_lines)
-    return acquisition_of(
-        source,
-        header,
-        heads,
-        format=FORMAT.name,
-        repetition=repetition,
-        contrast=contrast,
-        phase=phase,
-        set=set,
-        average=average,
-        segment=segment,
-        user=user,
-        slice=slice,
-        orientation=orientation,
-        slab=slab,
-        remove_oversampling=remove_oversampling,
-        recentre=recentre,
-        wrapped=wrapped,
-        voxel_size=voxel_size,
-        noise=noise,
-        phase_correction=phase_correction,
-        reference_maps=reference_maps,
-    )
+    header = _header(source, heads, image, protocol, resampling, options.center_lines)
+    # the lines count from the centre now, wherever that was said to be
+    return acquisition_of(source, header, heads, FORMAT.name, replace(options, center_lines=None))
 
 
 def _chosen(found: list[Measurement], tables: list[Readouts], asked: int | None, path: Path) -> int:
@@ -380,4 +335,4 @@ def _columns(heads: np.ndarray) -> int:
     return 2 * max(center, used - center)
 
 
-FORMAT = Format("twix", "Siemens twix", (".dat",), can_read, read)
+FORMAT = Format("twix", "Siemens twix", (".dat",), can_read, read, TwixOptions)

@@ -6,27 +6,6 @@
 Names are loaded on first use.
 """
 
-import importlib
-from typing import Any
+import lazy_loader
 
-_HOME = {  # public name -> module that defines it
-    "Summary": "summary",
-    "draw_cost": "plots",
-    "draw_montage": "montages",
-    "draw_quality": "plots",
-    "draw_settings": "plots",
-    "gains": "summary",
-    "write_report": "document",
-}
-
-__all__ = list(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(f"mrrecon.report.{_HOME[name]}"), name)
-    raise AttributeError(f"module 'mrrecon.report' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -9,32 +9,26 @@ from typing import Any
 
 import numpy as np
 
-from mrrecon.errors import DataError, OutputError
-from mrrecon.io.atomic import atomic_path
-from mrrecon.report.montages import draw_montage
+from mrrecon.atomic import atomic_path, make_folder
+from mrrecon.errors import DataError
+from mrrecon.pictures.montage import Style, draw_planes
+from mrrecon.pictures.planes import Planes
+from mrrecon.pictures.tables import write_csv
 from mrrecon.report.plots import draw_cost, draw_quality, draw_settings
-from mrrecon.report.summary import BEST, MEASURES, Summary, gains, line_name
-from mrrecon.report.tables import file_tables, mean_table, write_csv
+from mrrecon.report.summary import BEST, MEASURES, Summary, gains
+from mrrecon.report.tables import file_tables, mean_table
 from mrrecon.studies.results import Results
+from mrrecon.studies.row import Row, row_name
 
 __all__ = ["write_report"]
 
 PLACE = ("run", "file", "acceleration", "achieved", "method", "variant", "prior", "seed")
-MEANS = (
-    "line",
-    "method",
-    "prior",
-    "setting",
-    "acceleration",
-    "files",
-    "variants",
-    "psnr",
-    "psnr_deviation",
-    *MEASURES[1:],
-)
-PER_FILE = ("line", "method", "prior", "setting", "variant", "file", "acceleration", "achieved", "seeds", *MEASURES)
+KIND = ("line", "method", "prior", "setting")
+MEANS = (*KIND, "acceleration", "files", "variants", "psnr", "psnr_deviation", *MEASURES[1:])
+PER_FILE = (*KIND, "variant", "file", "acceleration", "achieved", "seeds", *MEASURES)
 NUMBERS = ("psnr", "psnr_complex", "psnr_component", "ssim", "nmse", "nrmse", "nmse_complex")
 PER_RUN = (*PLACE, *NUMBERS, "policy", "seconds", "evaluations", "iterations", "stopped", "device", "threads", "error")
+MONTAGE = Style(column=1.9, head=0.75, font=7)
 LISTED = 10  # failures and notes
 
 
@@ -62,17 +56,14 @@ def write_report(runs: str | Path, folder: str | Path) -> Path:
     OutputError
         If the folder cannot be written.
     """
-    results, folder = Results(runs), Path(folder)
+    results = Results(runs)
     summary = Summary.read(results)
     if not summary.rows:
         failed = (
             f"; the first of {len(summary.failed)} failures: {summary.failed[0]['error']}" if summary.failed else ""
         )
         raise DataError(f"No run of {runs} has a result yet{failed}")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error.strerror or error}.") from error
+    folder = make_folder(folder)
     _write_tables(summary, folder)
     parts = [
         _head(summary),
@@ -93,7 +84,7 @@ def _write_tables(summary: Summary, folder: Path) -> None:
     write_csv([_flat(row) for row in (*summary.rows, *summary.failed)], PER_RUN, folder / "runs.csv")
 
 
-def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+def _flat(row: Row) -> dict[str, Any]:
     metrics = row.get("metrics", {})
     policy = _policy(metrics["policy"]) if metrics else ""
     return {**{name: metrics.get(name) for name in NUMBERS}, **row, "policy": policy}
@@ -174,23 +165,21 @@ def _montages(summary: Summary, results: Results, folder: Path) -> str:
     """One montage for each file and R of the first seed; each method at its best."""
     parts = []
     rows = {row["run"]: row for row in summary.rows}
-    chosen: dict[tuple[str, float], dict[str, dict[str, Any]]] = {}
+    chosen: dict[tuple[str, float], dict[str, Row]] = {}
     for record in summary.by_file():  # the best comes after the default, and takes its place
         place = chosen.setdefault((record["file"], record["acceleration"]), {})
         place[record["line"]] = rows[record["runs"][0]]
     for (file, acceleration), shown in chosen.items():
-        columns = []
-        truth: dict[str, np.ndarray] | None = None
+        columns: dict[str, Planes] = {}
         for line in (line for line in summary.lines if line in shown):
             row = shown[line]
-            planes = _planes(results, row["run"])
-            if planes is not None:
+            planes, truth = _planes(results, row["run"]), _planes(results, row["truth"])
+            if planes is not None and truth is not None:
                 quality = f"{row['metrics']['psnr']:.2f} dB, SSIM {row['metrics']['ssim']:.3f}"
-                columns.append((f"{line}\n{row['variant']}\n{quality}", planes))
-                truth = truth or _planes(results, row["truth"])
-        if truth is not None and columns:
+                columns |= {"truth": truth, f"{line}\n{row['variant']}\n{quality}": planes}
+        if columns:
             name = f"montage_{re.sub(r'[^A-Za-z0-9_.-]+', '_', file)}_R{acceleration:g}.png"
-            draw_montage(truth, columns, f"{file}, R = {acceleration:g}", folder / name)
+            draw_planes(columns, folder / name, MONTAGE, title=f"{file}, R = {acceleration:g}")
             parts.append(f"![{file}, R = {acceleration:g}]({name})")
     if not parts:
         return ""
@@ -200,7 +189,7 @@ def _montages(summary: Summary, results: Results, folder: Path) -> str:
     )
 
 
-def _planes(results: Results, name: str) -> dict[str, np.ndarray] | None:
+def _planes(results: Results, name: str) -> Planes | None:
     try:
         with np.load(results.planes(name)) as file:
             return {key: file[key] for key in file.files}
@@ -216,17 +205,13 @@ def _troubles(summary: Summary) -> str:
         for line, accelerations in summary.at_the_end().items()
     ]
     for row in summary.failed[:LISTED]:
-        lines.append(f"- failed: {_spell(row)}: {row['error']}")
+        lines.append(f"- failed: {row_name(row)}: {row['error']}")
     if len(summary.failed) > LISTED:
         lines.append(f"- and {len(summary.failed) - LISTED} more failures; see runs.csv")
     odd = [r for r in summary.rows if r["stopped"] not in (None, "converged", "max_iter")]
-    lines += [f"- stopped early: {_spell(row)}: {row['stopped']}" for row in odd[:LISTED]]
+    lines += [f"- stopped early: {row_name(row)}: {row['stopped']}" for row in odd[:LISTED]]
     lines += [f"- note: {note}" for note in dict.fromkeys(n for r in summary.rows for n in r["notes"])][:LISTED]
     return "## To be noted\n\n" + "\n".join(lines) if lines else ""
-
-
-def _spell(row: Mapping[str, Any]) -> str:
-    return f"{row['file']}, R = {row['acceleration']:g}, seed {row['seed']}, {line_name(row)} ({row['variant']})"
 
 
 def _range(values: list[float]) -> list[float]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mrrecon.io.atomic import atomic_path
+from mrrecon.pictures.figures import new_figure, save_figure
+from mrrecon.pictures.tables import grouped
 from mrrecon.report.summary import BEST, Summary, means
-from mrrecon.studies.study import DEFAULT
+from mrrecon.studies.method import DEFAULT
 
 __all__ = ["draw_cost", "draw_quality", "draw_settings"]
 
@@ -102,12 +103,14 @@ def draw_settings(summary: Summary, path: str | Path) -> Path | None:
     path
         None, and no file, if no method has a grid of one setting with numbers.
     """
+    from matplotlib import colormaps
+
     records = [r for r in _over_files(summary) if r["value"] is not None]
     lines = [x for x in summary.lines if len({r["value"] for r in records if r["line"] == x}) > 1]
     if not lines:
         return None
     figure, all_axes = _figure(len(lines), PANEL)
-    shades = _shades(len(summary.accelerations))
+    shades = colormaps["viridis"](np.linspace(0, 0.9, len(summary.accelerations)))
     for axes, line in zip(all_axes, lines, strict=True):
         own = [r for r in records if r["line"] == line]
         for acceleration, shade in zip(summary.accelerations, shades, strict=True):
@@ -147,32 +150,19 @@ def _logarithmic(axes: Any) -> None:
 
 def _over_files(summary: Summary) -> list[dict[str, Any]]:
     """Means over files of each method's variants; of those only that have as many files as any."""
-    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    for record in summary.by_variant():
-        groups.setdefault((record["line"], record["acceleration"], record["variant"]), []).append(record)
-    most: dict[tuple[Any, ...], int] = {}
-    for key, records in groups.items():
-        most[key[:2]] = max(most.get(key[:2], 0), len(records))
-    return [
-        {
-            "line": key[0],
-            "method": records[0]["method"],
-            "acceleration": key[1],
-            **means(records, ("psnr", "seconds", "evaluations", "value")),
-        }
-        for key, records in groups.items()
-        if len(records) == most[key[:2]]
-    ]
+    found = []
+    for of_line in grouped(summary.by_variant(), lambda r: (r["line"], r["acceleration"])).values():
+        variants = grouped(of_line, lambda r: r["variant"]).values()
+        for records in (one for one in variants if len(one) == max(map(len, variants))):
+            place = {name: records[0][name] for name in ("line", "method", "acceleration")}
+            found.append({**place, **means(records, ("psnr", "seconds", "evaluations", "value"))})
+    return found
 
 
 def _figure(panels: int, size: tuple[float, float]) -> tuple[Any, list[Any]]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     columns = min(panels, COLUMNS)
     rows = -(-panels // columns)
-    figure = Figure(figsize=(max(size[0] * columns, 4.8), size[1] * rows + 1.0), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(max(size[0] * columns, 4.8), size[1] * rows + 1.0, layout="constrained")
     grid = list(figure.subplots(rows, columns, squeeze=False).flat)
     for unused in grid[panels:]:
         unused.set_axis_off()
@@ -188,9 +178,7 @@ def _save(figure: Any, path: str | Path) -> Path:
         handles, labels = axes.get_legend_handles_labels()
         named = dict(zip(labels, handles, strict=True)) | named
     figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=3, fontsize=8, frameon=False)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=DPI)
-    return Path(path)
+    return save_figure(figure, path, DPI)
 
 
 def _colours(summary: Summary) -> dict[str, Any]:
@@ -198,9 +186,3 @@ def _colours(summary: Summary) -> dict[str, Any]:
 
     shades = colormaps["tab10"] if len(summary.lines) <= 10 else colormaps["tab20"]
     return {line: shades(i % shades.N) for i, line in enumerate(summary.lines)}
-
-
-def _shades(number: int) -> list[Any]:
-    from matplotlib import colormaps
-
-    return [colormaps["viridis"](x) for x in np.linspace(0, 0.9, number)]

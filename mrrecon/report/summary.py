@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from mrrecon.pictures.tables import grouped
+from mrrecon.studies.method import DEFAULT
 from mrrecon.studies.results import Results
-from mrrecon.studies.study import DEFAULT
+from mrrecon.studies.row import Place, Row, line_name
 
-__all__ = ["BEST", "MEASURES", "Summary", "gains", "line_name", "means"]
+__all__ = ["BEST", "MEASURES", "Summary", "gains", "means"]
 
 BEST = "best"
 MEASURES = ("psnr", "ssim", "nrmse", "seconds", "evaluations")
-Row = Mapping[str, Any]
-
-
-def line_name(row: Row) -> str:
-    """What a method is called in tables: its label, and its prior if it has one."""
-    return f"{row['method']}, {row['prior']}" if row["prior"] else str(row["method"])
+Record = Mapping[str, Any]
+"""Means of rows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,11 +42,11 @@ class Summary:
     """
 
     study: dict[str, Any]
-    rows: list[dict[str, Any]]
-    failed: list[dict[str, Any]]
+    rows: list[Row]
+    failed: list[Row]
     missing: int
     others: int
-    grid: list[dict[str, Any]]
+    grid: list[Place]
 
     @classmethod
     def read(cls, results: Results) -> Summary:
@@ -61,7 +59,7 @@ class Summary:
         """
         index, found = results.index(), results.rows()
         grid = index["runs"]
-        done = [{**found[entry["run"]], **entry} for entry in grid if entry["run"] in found]
+        done: list[Row] = [{**found[entry["run"]], **entry} for entry in grid if entry["run"] in found]
         return cls(
             study=index["settings"],
             rows=[row for row in done if "error" not in row],
@@ -88,8 +86,8 @@ class Summary:
 
     def by_variant(self) -> list[dict[str, Any]]:
         """Means over seeds: one record for each file, R, method and variant, with the number of ``seeds``."""
-        groups = _grouped(self.rows, lambda row: (line_name(row), row["file"], row["acceleration"], row["variant"]))
-        return [self._record(rows) for rows in groups]
+        groups = grouped(self.rows, lambda row: (line_name(row), row["file"], row["acceleration"], row["variant"]))
+        return [self._record(rows) for rows in groups.values()]
 
     def by_file(self) -> list[dict[str, Any]]:
         """Each method at its default and, if it has a grid, at its best: records as of :meth:`by_variant`.
@@ -99,19 +97,19 @@ class Summary:
         """
         with_grid = {line_name(entry) for entry in self.grid if entry["variant"] != DEFAULT}
         records = []
-        for rows in _grouped(self.rows, lambda row: (line_name(row), row["file"], row["acceleration"])):
+        for rows in grouped(self.rows, lambda row: (line_name(row), row["file"], row["acceleration"])).values():
             default = [row for row in rows if row["variant"] == DEFAULT]
             if default:
                 records.append({**self._record(default), "setting": DEFAULT})
             if line_name(rows[0]) in with_grid:
-                best = [_best(of_seed) for of_seed in _grouped(rows, lambda row: row["seed"])]
+                best = [_best(of_seed) for of_seed in grouped(rows, lambda row: row["seed"]).values()]
                 records.append({**self._record(best), "setting": BEST})
         return records
 
     def means(self) -> list[dict[str, Any]]:
         """Means over files of :meth:`by_file`, with the number of ``files`` and the ``variants``."""
         records = []
-        for rows in _grouped(self.by_file(), lambda r: (r["line"], r["setting"], r["acceleration"])):
+        for rows in grouped(self.by_file(), lambda r: (r["line"], r["setting"], r["acceleration"])).values():
             first = rows[0]
             records.append(
                 {
@@ -127,7 +125,9 @@ class Summary:
     def at_the_end(self) -> dict[str, list[float]]:
         """Methods whose best value is at an end of the grid for some file, and the R where: more may be had beyond."""
         found: dict[str, set[float]] = {}
-        for rows in _grouped(self.rows, lambda row: (line_name(row), row["file"], row["acceleration"], row["seed"])):
+        for rows in grouped(
+            self.rows, lambda row: (line_name(row), row["file"], row["acceleration"], row["seed"])
+        ).values():
             values = sorted({value for value in map(self._swept_value, rows) if value is not None})
             if len(values) > 2 and self._swept_value(_best(rows)) in (values[0], values[-1]):
                 found.setdefault(line_name(rows[0]), set()).add(rows[0]["acceleration"])
@@ -159,7 +159,7 @@ class Summary:
         return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
-def gains(by_file: Sequence[Row], baseline: str, measure: str = "psnr") -> list[dict[str, Any]]:
+def gains(by_file: Sequence[Record], baseline: str, measure: str = "psnr") -> list[dict[str, Any]]:
     """How far methods are above the baseline at its best, mean over the files that both have.
 
     Parameters
@@ -181,7 +181,7 @@ def gains(by_file: Sequence[Row], baseline: str, measure: str = "psnr") -> list[
         theirs[record["file"], record["acceleration"]] = record[measure]  # the best comes last and stays
     found = []
     others = (r for r in by_file if r["method"] != baseline and (r["file"], r["acceleration"]) in theirs)
-    for rows in _grouped(others, lambda r: (r["line"], r["setting"], r["acceleration"])):
+    for rows in grouped(others, lambda r: (r["line"], r["setting"], r["acceleration"])).values():
         differences = [r[measure] - theirs[r["file"], r["acceleration"]] for r in rows]
         found.append(
             {
@@ -193,11 +193,11 @@ def gains(by_file: Sequence[Row], baseline: str, measure: str = "psnr") -> list[
     return found
 
 
-def _best(rows: Sequence[Any]) -> Any:
+def _best(rows: Sequence[Row]) -> Row:
     return max(rows, key=lambda row: row["metrics"]["psnr"])
 
 
-def means(rows: Sequence[Row], names: Sequence[str] = MEASURES) -> dict[str, float | None]:
+def means(rows: Sequence[Record], names: Sequence[str] = MEASURES) -> dict[str, float | None]:
     """Means of values by name, None where a row has none; of seconds the median, since first runs compile."""
     found: dict[str, float | None] = {}
     for name in names:
@@ -205,10 +205,3 @@ def means(rows: Sequence[Row], names: Sequence[str] = MEASURES) -> dict[str, flo
         middle = np.median if name == "seconds" else np.mean
         found[name] = None if None in values else float(middle(values))
     return found
-
-
-def _grouped(rows: Iterable[Row], key: Callable[[Row], Any]) -> list[list[Any]]:
-    groups: dict[Any, list[Any]] = {}
-    for row in rows:
-        groups.setdefault(key(row), []).append(row)
-    return list(groups.values())

@@ -1,18 +1,15 @@
-"""Tables of a study as Markdown and CSV."""
+"""Tables of a study as Markdown."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from mrrecon.io.atomic import atomic_path
+from mrrecon.pictures.tables import grouped, markdown_table
 from mrrecon.report.summary import BEST, Summary
-from mrrecon.studies.study import DEFAULT
+from mrrecon.studies.method import DEFAULT
 
-__all__ = ["file_tables", "mean_table", "write_csv"]
+__all__ = ["file_tables", "mean_table"]
 
 FORMATS: dict[str, Callable[[float], str]] = {
     "psnr": "{:.2f}".format,
@@ -43,78 +40,33 @@ def mean_table(
         How to write it, a key of `FORMATS`; by default that of the measure.
     """
     write, bold = FORMATS[spelling or measure], (spelling or measure) in HIGHER_IS_BETTER
-    found = {(r["line"], r["setting"], r["acceleration"]): r for r in records if r.get(measure) is not None}
-    settings = [(line, s) for line in summary.lines for s in (DEFAULT, BEST) if any(k[:2] == (line, s) for k in found)]
-    tops = {r: max((found[k][measure] for k in found if k[2] == r), default=None) for r in summary.accelerations}
-    body = []
-    for line, setting in settings:
-        cells = []
-        for acceleration in summary.accelerations:
-            record = found.get((line, setting, acceleration))
-            text = "" if record is None else write(record[measure])
-            if record is not None and bold and record[measure] == tops[acceleration]:
-                text = f"**{text}**"
-            if record is not None and record["files"] < len(summary.files):
-                text += f" ({record['files']} of {len(summary.files)} files)"
-            cells.append(text)
-        body.append([line, setting, *cells])
-    return markdown(["method", "setting", *(f"R = {r:g}" for r in summary.accelerations)], body)
+    known = [r for r in records if r.get(measure) is not None]
+    tops = {r: max(one[measure] for one in of) for r, of in grouped(known, lambda one: one["acceleration"]).items()}
+
+    def cell(record: Mapping[str, Any]) -> str:
+        text = write(record[measure])
+        if bold and record[measure] == tops[record["acceleration"]]:
+            text = f"**{text}**"
+        partly = record["files"] < len(summary.files)
+        return f"{text} ({record['files']} of {len(summary.files)} files)" if partly else text
+
+    return _table(summary, known, cell)
 
 
 def file_tables(summary: Summary, records: Sequence[Mapping[str, Any]]) -> str:
     """Markdown, for each file: PSNR and SSIM of each method, with the setting that was best."""
-    parts = []
-    for file in summary.files:
-        body = []
-        of_file = [r for r in records if r["file"] == file]
-        for line in summary.lines:
-            for setting in (DEFAULT, BEST):
-                of_line = {r["acceleration"]: r for r in of_file if (r["line"], r["setting"]) == (line, setting)}
-                if of_line:
-                    cells = [_file_cell(of_line.get(r)) for r in summary.accelerations]
-                    body.append([line, setting, *cells])
-        table = markdown(["method", "setting", *(f"R = {r:g}" for r in summary.accelerations)], body)
-        parts.append(f"### {file}\n\n{table}")
-    return "\n\n".join(parts)
+
+    def cell(record: Mapping[str, Any]) -> str:
+        chosen = f" ({record['variant']})" if record["setting"] == BEST else ""
+        return f"{record['psnr']:.2f} / {record['ssim']:.4f}{chosen}"
+
+    of_files = grouped(records, lambda record: record["file"])
+    return "\n\n".join(f"### {file}\n\n{_table(summary, of_files.get(file, []), cell)}" for file in summary.files)
 
 
-def markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """Markdown table; the first two columns are text, the others numbers.
-
-    >>> print(markdown(["method", "setting", "R = 4"], [["cg-sense", "default", "35.10"]]))
-    | method   | setting | R = 4 |
-    |----------|---------|------:|
-    | cg-sense | default | 35.10 |
-    """
-    widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
-    rule = [f"{'-' * (w + 1)}{'-' if i < 2 else ':'}" for i, w in enumerate(widths)]
-
-    def spell(row: Sequence[str]) -> str:
-        cells = [text.ljust(w) if i < 2 else text.rjust(w) for i, (text, w) in enumerate(zip(row, widths, strict=True))]
-        return f"| {' | '.join(cells)} |"
-
-    return "\n".join([spell(head), f"|{'|'.join(rule)}|", *map(spell, body)])
-
-
-def write_csv(records: Sequence[Mapping[str, Any]], names: Sequence[str], path: Path) -> Path:
-    """Write some of the values of records; what a record lacks stays empty.
-
-    Raises
-    ------
-    OutputError
-        If the file cannot be written.
-    """
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, names, restval="", extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: "; ".join(map(str, v)) if isinstance(v, list) else v for k, v in r.items()} for r in records)
-    with atomic_path(path) as temporary:
-        temporary.write_text(buffer.getvalue(), "utf-8")
-    return path
-
-
-def _file_cell(record: Mapping[str, Any] | None) -> str:
-    if record is None:
-        return ""
-    chosen = f" ({record['variant']})" if record["setting"] == BEST else ""
-    return f"{record['psnr']:.2f} / {record['ssim']:.4f}{chosen}"
+def _table(summary: Summary, records: Sequence[Mapping[str, Any]], cell: Callable[[Mapping[str, Any]], str]) -> str:
+    """One row per method and setting that there are records of, one column per R."""
+    found = {(r["line"], r["setting"], r["acceleration"]): cell(r) for r in records}
+    rows = [(line, s) for line in summary.lines for s in (DEFAULT, BEST) if any(k[:2] == (line, s) for k in found)]
+    body = [[*row, *(found.get((*row, r), "") for r in summary.accelerations)] for row in rows]
+    return markdown_table(["method", "setting", *(f"R = {r:g}" for r in summary.accelerations)], body, texts=2)

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mrrecon.solvers.conjugate_gradients import conjugate_gradients
-from mrrecon.solvers.iterative import Iteration, IterativeSolver, Start
-from mrrecon.solvers.problem import Problem
+from mrrecon.solvers.parts.data_step import conjugate_gradients
+from mrrecon.solvers.parts.iterative import IterativeSolver
+from mrrecon.solvers.parts.loop import Iteration, Start
+from mrrecon.solvers.parts.problem import Problem
 
 __all__ = ["CGSense"]
 
@@ -45,9 +46,9 @@ class CGSense(IterativeSolver):
     name: ClassVar[str] = "cg-sense"
 
     def default_strength(self, problem: Problem) -> float:
-        """See :class:`~mrrecon.solvers.iterative.IterativeSolver`."""
+        """See :class:`~mrrecon.solvers.parts.iterative.IterativeSolver`."""
         return min(DEFAULT_LAM * problem.noise / problem.power**0.5, MOST_LAM)
 
     def iterations(self, problem: Problem, lam: float, start: Start) -> Iterator[Iteration]:
-        """See :class:`~mrrecon.solvers.iterative.IterativeSolver`."""
+        """See :class:`~mrrecon.solvers.parts.iterative.IterativeSolver`."""
         return conjugate_gradients(problem, lam * problem.lipschitz, problem.backprojection, start.image, start.warm)

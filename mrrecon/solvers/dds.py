@@ -5,86 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count, cycle
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from mrrecon.errors import DataError
-from mrrecon.solvers.conjugate_gradients import data_step
-from mrrecon.solvers.posterior import DataConsistency, PosteriorSampler
-from mrrecon.solvers.problem import Problem
-from mrrecon.solvers.sampling import Guess
-from mrrecon.solvers.sliced_prior import SlicedPrior
+from mrrecon.solvers.parts.plane_priors import PlanePriors
+from mrrecon.solvers.parts.posterior import DataConsistency, SinglePlaneSampler
+from mrrecon.solvers.parts.posterior_steps import WarmDataStep
+from mrrecon.solvers.parts.problem import Problem
 
-__all__ = ["DDS", "TPDM", "SinglePlaneSampler", "WarmDataStep"]
-
-
-@dataclass(frozen=True)
-class SinglePlaneSampler(PosteriorSampler):
-    """A sampler that sees slices of one plane only; see :class:`~mrrecon.solvers.posterior.PosteriorSampler`.
-
-    Parameters
-    ----------
-    plane
-        Axis that the slices are perpendicular to; by default the one whose slices have the most nearly square pixels.
-    """
-
-    plane: int | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.plane not in (None, 0, 1, 2):
-            raise ValueError(f"plane must be 0, 1 or 2, got {self.plane!r}.")
-
-    def primary(self, prior: SlicedPrior) -> int:
-        """The plane as told, or the best one.
-
-        Raises
-        ------
-        DataError
-            If slices of the plane told are nothing for a 2D prior.
-        """
-        if self.plane is None:
-            return min(prior.planes, key=lambda plane: max(prior.edges(plane)) / min(prior.edges(plane)))
-        if self.plane not in prior.planes:
-            usable = " or ".join(map(str, prior.planes))
-            raise DataError(f"Slices perpendicular to axis {self.plane} do not suit a 2D prior; choose plane {usable}.")
-        return self.plane
-
-    def cycle(self, prior: SlicedPrior, number: int) -> Iterator[int]:
-        """See :class:`~mrrecon.solvers.posterior.PosteriorSampler`."""
-        return cycle([self.primary(prior)])
-
-
-class WarmDataStep:
-    """Conjugate gradients that begin with the correction which the data called for in the step before.
-
-    Parameters
-    ----------
-    problem
-        Has A and y.
-    steps
-        Number of conjugate gradients.
-    """
-
-    def __init__(self, problem: Problem, steps: int) -> None:
-        self._problem, self._steps = problem, steps
-        self._correction: Any = None
-
-    def __call__(self, guess: Guess) -> Any:
-        """Minimise ``|A x - y|^2 + weight |x - clean|^2``."""
-        start = None if self._correction is None else guess.clean + self._correction
-        estimate = data_step(self._problem, guess.clean, guess.weight, self._steps, start)
-        self._correction = estimate - guess.clean
-        return estimate
+__all__ = ["DDS", "TPDM"]
 
 
 @dataclass(frozen=True)
 class DDS(SinglePlaneSampler):
     """Decomposed diffusion sampling: slices of one plane are denoised, and a few conjugate gradients fit the data.
 
-    Parameters, result and residual are those of :class:`~mrrecon.solvers.posterior.PosteriorSampler`; ``gamma=1``,
-    ``renoise="predicted"``, ``first_level=None`` and ``spacing="time"`` are the published choices.
+    Parameters, result and residual are those of :class:`~mrrecon.solvers.parts.posterior.PosteriorSampler`;
+    ``gamma=1``, ``renoise="predicted"``, ``first_level=None`` and ``spacing="time"`` are the published choices.
 
     Parameters
     ----------
@@ -98,8 +36,8 @@ class DDS(SinglePlaneSampler):
 
     name: ClassVar[str] = "dds"
 
-    def data_consistency(self, problem: Problem, prior: SlicedPrior) -> DataConsistency:
-        """See :class:`~mrrecon.solvers.posterior.PosteriorSampler`."""
+    def data_consistency(self, problem: Problem, prior: PlanePriors) -> DataConsistency:
+        """See :class:`~mrrecon.solvers.parts.posterior.PosteriorSampler`."""
         return WarmDataStep(problem, self.cg_steps)
 
 
@@ -136,8 +74,8 @@ class TPDM(DDS):
         if self.period is not None and not self.period >= 1:
             raise ValueError(f"period must be at least 1, got {self.period}; leave it out for planes in turn.")
 
-    def cycle(self, prior: SlicedPrior, number: int) -> Iterator[int]:
-        """See :class:`~mrrecon.solvers.posterior.PosteriorSampler`."""
+    def cycle(self, prior: PlanePriors, number: int) -> Iterator[int]:
+        """See :class:`~mrrecon.solvers.parts.posterior.PosteriorSampler`."""
         primary = self.primary(prior)
         others = [plane for plane in prior.planes if plane != primary]
         if self.period is None or not others:

@@ -8,13 +8,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mrrecon.operators.backend import get_array_module
-from mrrecon.operators.linalg import cg_curvature
-from mrrecon.solvers.conjugate_gradients import data_step
-from mrrecon.solvers.dds import SinglePlaneSampler, WarmDataStep
-from mrrecon.solvers.posterior import DataConsistency
-from mrrecon.solvers.problem import Problem
-from mrrecon.solvers.sampling import Guess
-from mrrecon.solvers.sliced_prior import SlicedPrior
+from mrrecon.operators.vectors import cg_curvature
+from mrrecon.solvers.parts.data_step import data_step
+from mrrecon.solvers.parts.plane_priors import PlanePriors
+from mrrecon.solvers.parts.posterior import DataConsistency, SinglePlaneSampler
+from mrrecon.solvers.parts.posterior_steps import Guess, WarmDataStep
+from mrrecon.solvers.parts.problem import Problem
 
 __all__ = ["DiffusionMBIR"]
 
@@ -27,7 +26,7 @@ class DiffusionMBIR(SinglePlaneSampler):
     and dual variables are kept from step to step; D are the differences between neighbouring slices, s and c the noise
     of the data and the error of the prior's estimate x0. The volumes drawn around the estimate do not know of
     the total variation. Parameters, result and residual are those of
-    :class:`~mrrecon.solvers.posterior.PosteriorSampler`.
+    :class:`~mrrecon.solvers.parts.posterior.PosteriorSampler`.
 
     Parameters
     ----------
@@ -51,8 +50,8 @@ class DiffusionMBIR(SinglePlaneSampler):
         if not self.tv >= 0:
             raise ValueError(f"tv must not be negative, got {self.tv}; 0 means no total variation.")
 
-    def data_consistency(self, problem: Problem, prior: SlicedPrior) -> DataConsistency:
-        """See :class:`~mrrecon.solvers.posterior.PosteriorSampler`."""
+    def data_consistency(self, problem: Problem, prior: PlanePriors) -> DataConsistency:
+        """See :class:`~mrrecon.solvers.parts.posterior.PosteriorSampler`."""
         return _AcrossSlices(problem, self.cg_steps, self.tv) if self.tv > 0 else WarmDataStep(problem, self.cg_steps)
 
 

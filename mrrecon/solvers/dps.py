@@ -9,15 +9,14 @@ import numpy as np
 
 from mrrecon.errors import DataError
 from mrrecon.operators.backend import as_array, get_array_module
-from mrrecon.operators.linalg import real_dot
-from mrrecon.solvers.conjugate_gradients import data_step
-from mrrecon.solvers.dds import SinglePlaneSampler
-from mrrecon.solvers.posterior import DataConsistency
-from mrrecon.solvers.problem import Problem
-from mrrecon.solvers.sampling import Guess
-from mrrecon.solvers.sliced_prior import SlicedPrior
+from mrrecon.operators.vectors import real_dot
+from mrrecon.solvers.parts.data_step import data_step
+from mrrecon.solvers.parts.plane_priors import PlanePriors
+from mrrecon.solvers.parts.posterior import DataConsistency, SinglePlaneSampler
+from mrrecon.solvers.parts.posterior_steps import Guess
+from mrrecon.solvers.parts.problem import Problem
 
-__all__ = ["DPS", "noise_derivative_adjoint"]
+__all__ = ["DPS", "derivative_adjoint"]
 
 GRADIENT_PIXELS = 1 << 16  # of slices that are differentiated at once
 
@@ -32,7 +31,7 @@ class DPS(SinglePlaneSampler):
     more it is that of the pseudoinverse guidance of Song et al. The step length z needs no tuning: it minimises
     ``|A x - y|^2 / s^2 + |x - x0|^2 / c^2`` along the direction, hence is right wherever J is a multiple of the
     identity. The prior must be differentiable. Each step costs two evaluations of every slice, and a backward pass.
-    Parameters, result and residual are those of :class:`~mrrecon.solvers.posterior.PosteriorSampler`.
+    Parameters, result and residual are those of :class:`~mrrecon.solvers.parts.posterior.PosteriorSampler`.
 
     Parameters
     ----------
@@ -47,58 +46,55 @@ class DPS(SinglePlaneSampler):
 
     name: ClassVar[str] = "dps"
 
-    def check_prior(self, prior: SlicedPrior, shape: tuple[int, int, int]) -> None:
-        """See :class:`~mrrecon.solvers.with_prior.PriorSolver`: it must be differentiable too.
+    def check_prior(self, prior: PlanePriors) -> None:
+        """See :class:`~mrrecon.solvers.parts.with_prior.PriorSolver`: it must be differentiable too.
 
         Raises
         ------
         DataError
             If it is not.
         """
-        super().check_prior(prior, shape)
-        _require_derivative(prior, self.primary(prior), shape)
+        super().check_prior(prior)
+        _require_derivative(prior, self.primary(prior))
 
-    def data_consistency(self, problem: Problem, prior: SlicedPrior) -> DataConsistency:
-        """See :class:`~mrrecon.solvers.posterior.PosteriorSampler`.
+    def data_consistency(self, problem: Problem, prior: PlanePriors) -> DataConsistency:
+        """See :class:`~mrrecon.solvers.parts.posterior.PosteriorSampler`.
 
         Raises
         ------
         DataError
             If the prior cannot be differentiated.
         """
-        _require_derivative(prior, self.primary(prior), problem.encoding.ishape[-3:])
+        _require_derivative(prior, self.primary(prior))
 
         def guided(guess: Guess) -> Any:
             pull = data_step(problem, guess.clean, guess.weight, self.cg_steps) - guess.clean
-            pull -= np.float32(guess.level) * noise_derivative_adjoint(prior, guess, pull)
+            pull = derivative_adjoint(prior, guess, pull)
             pull *= np.float32(_best_step(problem, guess, pull))
             return guess.clean + pull
 
         return guided
 
 
-def _require_derivative(prior: SlicedPrior, plane: int, shape: tuple[int, ...]) -> None:
-    """Try what a prior has learned, not what is computed from that: a denoiser's noise always has a derivative."""
+def _require_derivative(prior: PlanePriors, plane: int) -> None:
+    """Try it: where the noise that a prior finds has no derivative, that of its estimate is the identity."""
     import torch
 
-    from mrrecon.priors.base import Condition, NoisePredictor
+    from mrrecon.priors.schedule import complex_noise
 
     model = prior.priors[plane]
-    sides = (n for axis, n in enumerate(shape) if axis != plane)
-    probe = torch.zeros(1, *sides, dtype=torch.complex64, requires_grad=True)
-    condition = Condition(plane=plane, depth=0.0, voxel_size=prior.edges(plane))
+    sides = [n for axis, n in enumerate(prior.grid.shape) if axis != plane]
+    probe, along = complex_noise((2, 1, *sides), torch.Generator().manual_seed(0)).to(model.device)
+    probe.requires_grad_()
     try:
         with torch.enable_grad():
-            if isinstance(model, NoisePredictor):
-                result = model.predict_noise(probe, model.schedule.time(1.0), condition)
-            else:
-                result = model.denoise(probe, 1.0, condition)
-        (gradient,) = torch.autograd.grad(torch.view_as_real(result).sum(), probe, allow_unused=True)
+            clean = model.denoise(probe, 1.0, prior.condition(plane, [prior.grid.shape[plane] // 2]))
+        (gradient,) = torch.autograd.grad(clean, probe, along, allow_unused=True)
     except RuntimeError as error:
         if "grad" not in str(error):
             raise
         gradient = None
-    if gradient is None:
+    if gradient is None or torch.equal(gradient, along):
         raise DataError(
             f"dps needs a prior that can be differentiated and {model.name} cannot; use dds or tpdm, which need not."
         )
@@ -111,33 +107,29 @@ def _best_step(problem: Problem, guess: Guess, direction: Any) -> float:
     return real_dot(direction, downhill) / curvature if curvature > 0 else 0.0
 
 
-def noise_derivative_adjoint(prior: SlicedPrior, guess: Guess, direction: Any) -> Any:
-    """Adjoint of the derivative of the predicted noise in the state, times a volume ``(..., x, y, z)``."""
+def derivative_adjoint(prior: PlanePriors, guess: Guess, direction: Any) -> Any:
+    """Adjoint of the derivative of the clean estimate in the state, times an image ``(sets, x, y, z)``."""
     xp, plane = get_array_module(direction), guess.plane
-    cubes = (a.reshape(-1, *a.shape[-3:]) for a in (guess.state, direction))
-    results = [
-        prior.volume(
-            _slices_adjoint(prior, prior.slices(state, plane), prior.slices(along, plane), plane, guess.level), plane
-        )
-        for state, along in zip(*cubes, strict=True)
-    ]
-    return (results[0] if len(results) == 1 else xp.stack(results)).reshape(direction.shape)
+    results = []
+    for state, along in zip(guess.state, direction, strict=True):
+        slices = _slices_adjoint(prior, prior.slices(state, plane), prior.slices(along, plane), plane, guess.level)
+        results.append(xp.moveaxis(slices, 0, plane))
+    return xp.ascontiguousarray(xp.stack(results))
 
 
-def _slices_adjoint(prior: SlicedPrior, states: Any, along: Any, plane: int, level: float) -> Any:
+def _slices_adjoint(prior: PlanePriors, states: Any, along: Any, plane: int, level: float) -> Any:
+    """The same for all slices of a plane; a few at a time, unless the prior looks at neighbours."""
     import torch
 
-    model, number = prior.priors[plane], len(states)
-    t = model.schedule.time(level * model.data_scale)
-    factor = model.schedule.alpha(t) * model.data_scale
-    size = max(1, GRADIENT_PIXELS // (states.shape[1] * states.shape[2]))
-    result = get_array_module(states).empty_like(states)
+    number, result = len(states), get_array_module(states).empty_like(states)
+    size = max(1, GRADIENT_PIXELS // (states.shape[1] * states.shape[2])) if prior.priors[plane].window == 1 else number
     for first in range(0, number, size):
         part = slice(first, min(first + size, number))
         state = _tensor(states[part]).requires_grad_()
         with torch.enable_grad():
-            noise = prior.predict_noise(factor * state, plane, t, number, range(part.start, part.stop))
-        (gradient,) = torch.autograd.grad(noise, state, _tensor(along[part]))
+            levels = np.full(part.stop - part.start, level)
+            clean = prior.denoise_slices(state, plane, levels, np.arange(part.start, part.stop))
+        (gradient,) = torch.autograd.grad(clean, state, _tensor(along[part]))
         result[part] = as_array(gradient)
     return result
 

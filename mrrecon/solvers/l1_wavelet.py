@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mrrecon.operators.backend import get_array_module
-from mrrecon.operators.proximal import average, extrapolate, gradient_step
+from mrrecon.operators.vectors import average, extrapolate, gradient_step
 from mrrecon.operators.wavelet import WaveletTransform
-from mrrecon.solvers.iterative import Iteration, IterativeSolver, Start
-from mrrecon.solvers.problem import Problem
+from mrrecon.solvers.parts.iterative import IterativeSolver
+from mrrecon.solvers.parts.loop import Iteration, Start
+from mrrecon.solvers.parts.problem import Problem
 
 __all__ = ["L1Wavelet"]
 
@@ -71,12 +72,12 @@ class L1Wavelet(IterativeSolver):
         WaveletTransform((1, 1, 1), self.wavelet, self.levels)  # refuses names and levels that there are not
 
     def default_strength(self, problem: Problem) -> float:
-        """See :class:`~mrrecon.solvers.iterative.IterativeSolver`."""
+        """See :class:`~mrrecon.solvers.parts.iterative.IterativeSolver`."""
         return DEFAULT_LAM
 
     def iterations(self, problem: Problem, lam: float, start: Start) -> Iterator[Iteration]:
-        """See :class:`~mrrecon.solvers.iterative.IterativeSolver`."""
-        transform = WaveletTransform(start.image.shape[-3:], self.wavelet, self.levels)
+        """See :class:`~mrrecon.solvers.parts.iterative.IterativeSolver`."""
+        transform = WaveletTransform(start.image.shape[1:], self.wavelet, self.levels)
         threshold = lam * problem.zero_filled_noise if lam else 0.0
         return _proximal_gradient(problem, transform, threshold, start.image, self.seed)
 
@@ -117,8 +118,7 @@ def _proximal_gradient(
 
 def _denoise(point: Any, new: Any, work: Any, transform: WaveletTransform, threshold: float, shift: list[int]) -> None:
     """Write the proximal map of the penalty at `point` to `new`, for each set of maps."""
-    cube = transform.shape
-    for a, w, b in zip(point.reshape(-1, *cube), work.reshape(-1, *cube), new.reshape(-1, *cube), strict=True):
+    for a, w, b in zip(point, work, new, strict=True):
         transform.forward(a, shift, out=w)
         transform.shrink(w, threshold)
         transform.inverse(w, shift, out=b)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from mrrecon.progress import ProgressBar
 from mrrecon.solvers.base import Callback, Status
 
 __all__ = ["progress"]
-
-QUIET_SECONDS = 2.0
 
 
 def progress(description: str = "") -> Callback:
@@ -19,17 +16,11 @@ def progress(description: str = "") -> Callback:
     description
         What stands in front of the bar.
     """
-    bar: Any = None
+    bar: ProgressBar | None = None
 
     def show(status: Status) -> None:
         nonlocal bar
-        if bar is None:
-            from tqdm.auto import tqdm
-
-            bar = tqdm(total=status.total, desc=description, delay=QUIET_SECONDS, leave=False)
-        bar.set_postfix(residual=f"{status.residual:.2g}", refresh=False)
-        bar.update(status.iteration - bar.n)
-        if status.iteration == status.total:
-            bar.close()
+        bar = bar or ProgressBar(status.total, description)
+        bar.at(status.iteration, residual=f"{status.residual:.2g}")
 
     return show

@@ -12,10 +12,10 @@ import numpy as np
 
 from mrrecon.errors import DataError, SolverError
 from mrrecon.operators.backend import get_array_module, to_device, to_numpy
-from mrrecon.operators.calibration_block import block_index, sampled_block
+from mrrecon.operators.calibration_data import block_index, sampled_block
 from mrrecon.operators.encoding import CartesianEncoding
-from mrrecon.operators.linalg import real_dot
-from mrrecon.solvers.problem import whitened
+from mrrecon.operators.vectors import real_dot
+from mrrecon.solvers.parts.problem import whitened
 
 if TYPE_CHECKING:
     from mrrecon.acquisition import Acquisition

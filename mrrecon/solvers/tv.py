@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mrrecon.operators.backend import get_array_module
-from mrrecon.operators.proximal import extrapolate, gradient_step
 from mrrecon.operators.total_variation import GRADIENT_NORM_SQUARED, dual_step, gradient_adjoint
-from mrrecon.solvers.iterative import Iteration, IterativeSolver, Start
-from mrrecon.solvers.problem import Problem
+from mrrecon.operators.vectors import extrapolate, gradient_step
+from mrrecon.solvers.parts.iterative import IterativeSolver
+from mrrecon.solvers.parts.loop import Iteration, Start
+from mrrecon.solvers.parts.problem import Problem
 
 __all__ = ["TotalVariation"]
 
@@ -51,11 +52,11 @@ class TotalVariation(IterativeSolver):
     name: ClassVar[str] = "tv"
 
     def default_strength(self, problem: Problem) -> float:
-        """See :class:`~mrrecon.solvers.iterative.IterativeSolver`."""
+        """See :class:`~mrrecon.solvers.parts.iterative.IterativeSolver`."""
         return DEFAULT_LAM
 
     def iterations(self, problem: Problem, lam: float, start: Start) -> Iterator[Iteration]:
-        """See :class:`~mrrecon.solvers.iterative.IterativeSolver`."""
+        """See :class:`~mrrecon.solvers.parts.iterative.IterativeSolver`."""
         return _primal_dual(problem, lam * problem.zero_filled_noise if lam else 0.0, start.image)
 
 
@@ -65,11 +66,9 @@ def _primal_dual(problem: Problem, weight: float, x: Any) -> Iterator[Iteration]
     primal, dual_size = 1 / problem.lipschitz, problem.lipschitz / (2 * GRADIENT_NORM_SQUARED)
     radius = weight * problem.lipschitz
     new, work, target = x.copy(), xp.empty_like(x), xp.empty_like(x)
-    cube = x.shape[-3:]
-    volumes, targets = work.reshape(-1, *cube), target.reshape(-1, *cube)
-    dual = xp.zeros((volumes.shape[0], 3, *cube), np.complex64)
+    dual = xp.zeros((len(x), 3, *x.shape[1:]), np.complex64)
     while True:
-        for u, t in zip(dual, targets, strict=True):
+        for u, t in zip(dual, target, strict=True):
             gradient_adjoint(u, out=t)
         xp.subtract(problem.backprojection, target, out=target)
         problem.encoding.normal(x, out=work)
@@ -80,7 +79,7 @@ def _primal_dual(problem: Problem, weight: float, x: Any) -> Iterator[Iteration]
             yield Iteration(x, math.nan)
             return
         if radius > 0:
-            for u, v in zip(dual, volumes, strict=True):
+            for u, v in zip(dual, work, strict=True):
                 dual_step(u, v, dual_size, radius)
         x, new = new, x
         yield Iteration(x, moved / size if size else 0.0)

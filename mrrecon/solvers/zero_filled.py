@@ -10,7 +10,7 @@ import numpy as np
 
 from mrrecon.operators.backend import get_array_module, to_numpy
 from mrrecon.solvers.base import Callback, Solver, Status
-from mrrecon.solvers.problem import largest_eigenvalue, whitened
+from mrrecon.solvers.parts.problem import largest_eigenvalue, whitened
 
 if TYPE_CHECKING:
     from mrrecon.acquisition import Acquisition

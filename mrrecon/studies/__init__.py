@@ -8,30 +8,6 @@
 Names are loaded on first use.
 """
 
-import importlib
-from typing import Any
+import lazy_loader
 
-_HOME = {  # public name -> module that defines it
-    "BartL1Wavelet": "peers",
-    "Method": "study",
-    "Results": "results",
-    "Run": "grid",
-    "Sampling": "study",
-    "Simulation": "study",
-    "Study": "study",
-    "StudyFile": "files",
-    "expand": "grid",
-    "perform": "work",
-}
-
-__all__ = list(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(f"mrrecon.studies.{_HOME[name]}"), name)
-    raise AttributeError(f"module 'mrrecon.studies' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -9,10 +9,10 @@ from typing import Any
 
 from mrrecon.errors import MissingDependencyError, MRReconError
 from mrrecon.operators.backend import num_threads
-from mrrecon.studies.grid import Run
 from mrrecon.studies.results import Results
+from mrrecon.studies.runs import Run
 from mrrecon.studies.study import Study
-from mrrecon.studies.work import Report, work
+from mrrecon.studies.work import RunCallback, work
 
 __all__ = ["work_on_ray"]
 
@@ -27,9 +27,9 @@ def work_on_ray(
     workers: int,
     *,
     again: Mapping[str, str],
-    report: Report | None = None,
+    callback: RunCallback | None = None,
 ) -> None:
-    """Do runs in several processes; see :func:`mrrecon.studies.work.perform`.
+    """Do runs in several processes; see :func:`mrrecon.studies.perform`.
 
     Each of them takes runs by claims, as processes do that were started by hand. With $RAY_ADDRESS they are part of
     that cluster, else of a Ray instance of their own that ends with them.
@@ -53,7 +53,7 @@ def work_on_ray(
         starts = [len(runs) * i // number for i in range(number)]
         tasks = [task.remote(study, list(runs), folder, first, dict(again), number) for first in starts]
         try:
-            _wait(ray, tasks, runs, results, again, report)
+            _wait(ray, tasks, runs, results, again, callback)
         except KeyboardInterrupt:
             for one in tasks:
                 ray.cancel(one, force=False)
@@ -98,9 +98,9 @@ def _wait(
     runs: Sequence[Run],
     results: Results,
     again: Mapping[str, str],
-    report: Report | None,
+    callback: RunCallback | None,
 ) -> None:
-    """Report rows as they appear, until all workers have ended."""
+    """Pass rows on as they appear, until all workers have ended."""
     left, failures = list(tasks), []
     missing = {run.id: run for run in runs if run.id in again or results.row(run.id) is None}
     while left:
@@ -109,8 +109,8 @@ def _wait(
             row = results.row(run.id)
             if row is not None and row.get("ended") != again.get(run.id):
                 del missing[run.id]
-                if report is not None:
-                    report(run, row)
+                if callback is not None:
+                    callback(run, row)
         for one in ended:
             try:
                 ray.get(one)

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from mrrecon.errors import DataError, FileFormatError
+from mrrecon.io.nifti import IMAGES, bare_name
+from mrrecon.io.template import find_template
 
-__all__ = ["ANATOMIES", "TEMPLATE", "StudyFile", "find_files"]
+__all__ = ["TEMPLATE", "StudyFile", "find_files"]
 
-ANATOMIES = (".nii", ".nii.gz", ".mgz")
-TEMPLATE = "template"  # stands for the MNI152 head of the package nilearn
+TEMPLATE = "template"  # the word that stands for the MNI152 head of the package nilearn
 PAIRS = {".cfl": ".hdr", ".hdr": ".cfl"}  # files that mean nothing without the other
 
 
@@ -45,7 +46,7 @@ class StudyFile:
     @property
     def is_anatomy(self) -> bool:
         """Whether a scan has to be simulated from it."""
-        return self.path.name.lower().endswith(ANATOMIES)
+        return self.path.name.lower().endswith(IMAGES)
 
     @cached_property
     def identity(self) -> list[list[Any]]:
@@ -95,12 +96,12 @@ def find_files(given: Sequence[Any], folder: Path) -> list[StudyFile]:
         if len(paths) > 1 and {"name", "brain"} & set(settings):
             raise DataError(f"{settings['file']} names {len(paths)} files; name and brain go with a single one.")
         brain = next(_matches(str(settings["brain"]), folder)) if "brain" in settings else None
-        if brain is not None and not paths[0].name.lower().endswith(ANATOMIES):
-            raise DataError(f"{paths[0]} is not an anatomy; brain goes with {', '.join(ANATOMIES)} files.")
+        if brain is not None and not paths[0].name.lower().endswith(IMAGES):
+            raise DataError(f"{paths[0]} is not an anatomy; brain goes with {', '.join(IMAGES)} files.")
         read = settings.get("read", {})
         for path in paths if read else ():
             _check_reading(path, read)
-        found += [StudyFile(path, str(settings.get("name", _stem(path))), brain, read) for path in paths]
+        found += [StudyFile(path, str(settings.get("name", bare_name(path))), brain, read) for path in paths]
     return list(dict.fromkeys(found))
 
 
@@ -110,15 +111,13 @@ def _check_reading(path: Path, read: Any) -> None:
 
     if not isinstance(read, dict):
         raise DataError(f"The setting read of {path} must give options by name, got {read!r}.")
-    if path.name.lower().endswith(ANATOMIES):
+    if path.name.lower().endswith(IMAGES):
         raise DataError(f"{path} is an anatomy; read goes with k-space.")
     checked_options(detect(path), path, read)
 
 
 def _matches(text: str, folder: Path) -> Iterator[Path]:
     if text == TEMPLATE:
-        from mrrecon.commands.demo import find_template
-
         yield find_template()
         return
     data = os.environ.get("MRRECON_DATA")
@@ -138,10 +137,3 @@ def _digest(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
     except OSError as error:
         raise FileFormatError(f"{path} cannot be read: {error.strerror or error}.") from error
-
-
-def _stem(path: Path) -> str:
-    """Name without the suffixes of the formats."""
-    name = path.name
-    suffix = next((s for s in sorted(ANATOMIES, key=len, reverse=True) if name.lower().endswith(s)), path.suffix)
-    return name[: len(name) - len(suffix)]

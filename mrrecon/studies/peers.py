@@ -62,11 +62,11 @@ class BartL1Wavelet(Solver):
         MRReconError
             If BART fails; with what it says.
         """
-        from mrrecon.io.bart_cfl import read_array, write_array
+        from mrrecon.io.plain_files import read_cfl, write_cfl
         from mrrecon.operators import fft
         from mrrecon.operators.backend import to_numpy
         from mrrecon.reconstruction import Reconstruction
-        from mrrecon.solvers.problem import whitened
+        from mrrecon.solvers.parts.problem import whitened
 
         if acquisition.maps is None:
             raise DataError(f"{self.name} needs coil sensitivity maps; estimate them first with scan.calibrate().")
@@ -81,10 +81,10 @@ class BartL1Wavelet(Solver):
         kspace = to_numpy(scan.kspace)
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            write_array(kspace if scan.domains[0] == "kspace" else fft(kspace, axes=(1,)), folder / "kspace")
-            write_array(to_numpy(scan.maps), folder / "maps")
+            write_cfl(kspace if scan.domains[0] == "kspace" else fft(kspace, axes=(1,)), folder / "kspace")
+            write_cfl(to_numpy(scan.maps), folder / "maps")
             seconds = self._run(folder)
-            volume = read_array(folder / "out")
+            volume = read_cfl(folder / "out")
         volume = volume.reshape(-1, *scan.shape)[0]  # the first set of maps
         if callback is not None:
             callback(Status(1, 1, 0.0, seconds, lambda: volume))

@@ -14,15 +14,16 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
+from mrrecon.atomic import atomic_path, make_folder
 from mrrecon.errors import FileFormatError, OutputError
-from mrrecon.io.atomic import atomic_path
+from mrrecon.studies.row import Row
 
 __all__ = ["Results"]
 
@@ -40,7 +41,7 @@ class Results:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self._merged: dict[str, dict[str, Any]] | None = None
+        self._merged: dict[str, Row] | None = None
 
     def create(self, index: dict[str, Any]) -> None:
         """Make the folder, if it is not there, and note the grid of the study in it.
@@ -50,11 +51,8 @@ class Results:
         OutputError
             If it cannot be written, or is the folder of another study.
         """
-        try:
-            for part in ("rows", "locks", "planes"):
-                (self.folder / part).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{self.folder} cannot be written: {error.strerror or error}.") from error
+        for part in ("rows", "locks", "planes"):
+            make_folder(self.folder / part)
         if (self.folder / INDEX).exists() and self.index()["name"] != index["name"]:
             raise OutputError(
                 f"{self.folder} holds the study {self.index()['name']!r}, not {index['name']!r}; give another folder."
@@ -70,7 +68,7 @@ class Results:
             If there are none.
         """
         path = self.folder / INDEX
-        found = _parsed(path)
+        found = _object(_text(path))
         if found is None or not {"name", "settings", "runs"} <= set(found):
             raise FileFormatError(f"{self.folder} is not the folder of a study: {path.name} is missing or damaged.")
         return found
@@ -94,21 +92,21 @@ class Results:
         finally:
             os.close(number)
 
-    def row(self, run: str) -> dict[str, Any] | None:
+    def row(self, run: str) -> Row | None:
         """Row of a run, or None if it is not done; one that a crash has torn is not."""
         if self._merged is None:
             self._merged = self._read_merged()
-        return _parsed(self.folder / "rows" / f"{run}.json", run) or self._merged.get(run)
+        return self._own(run) or self._merged.get(run)
 
-    def write(self, row: dict[str, Any]) -> None:
+    def write(self, row: Row) -> None:
         """Write a row; it takes the place of an earlier one of the same run."""
         _write(self.folder / "rows" / f"{row['run']}.json", json.dumps(row) + "\n")
 
-    def rows(self) -> dict[str, dict[str, Any]]:
+    def rows(self) -> dict[str, Row]:
         """All whole rows by run, those of earlier settings of the study among them."""
         found = self._read_merged()
         for run in self._files():
-            row = _parsed(self.folder / "rows" / f"{run}.json", run)
+            row = self._own(run)
             if row is not None:
                 found[run] = row
         return found
@@ -135,16 +133,17 @@ class Results:
         with atomic_path(self.planes(name)) as temporary:
             np.savez_compressed(temporary, **planes)  # type: ignore[arg-type]
 
+    def _own(self, run: str) -> Row | None:
+        """Row of a run by the file of its own."""
+        found = _row(_text(self.folder / "rows" / f"{run}.json"))
+        return found if found is not None and found["run"] == run else None
+
     def _files(self) -> dict[str, int]:
         """Run of each row that has a file, and when it was written."""
         return {path.stem: path.stat().st_mtime_ns for path in (self.folder / "rows").glob("[!.]*.json")}
 
-    def _read_merged(self) -> dict[str, dict[str, Any]]:
-        try:
-            lines: Iterable[str] = (self.folder / ROWS).read_text("utf-8", "replace").splitlines()
-        except OSError:
-            return {}
-        rows = [row for row in map(_row, lines) if row is not None]
+    def _read_merged(self) -> dict[str, Row]:
+        rows = [row for row in map(_row, _text(self.folder / ROWS).splitlines()) if row is not None]
         return {row["run"]: row for row in rows}
 
 
@@ -165,22 +164,19 @@ def _write(path: Path, text: str) -> None:
         temporary.write_text(text, "utf-8")
 
 
-def _parsed(path: Path, run: str | None = None) -> dict[str, Any] | None:
+def _text(path: Path) -> str:
+    """Text of a file; none where there is no file."""
     try:
-        text = path.read_text("utf-8", "replace")
+        return path.read_text("utf-8", "replace")
     except OSError:
-        return None
-    if run is None:
-        return _object(text)
-    found = _row(text)
-    return found if found is not None and found["run"] == run else None
+        return ""
 
 
-def _row(text: str) -> dict[str, Any] | None:
+def _row(text: str) -> Row | None:
     """A row, unless the text is torn: it must be whole JSON with a result or an error."""
     found = _object(text)
     whole = found is not None and isinstance(found.get("run"), str) and ("metrics" in found or "error" in found)
-    return found if whole else None
+    return cast(Row, found) if whole else None
 
 
 def _object(text: str) -> dict[str, Any] | None:

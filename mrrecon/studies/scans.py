@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mrrecon.errors import DataError, ShapeError
 from mrrecon.studies.files import StudyFile
-from mrrecon.studies.grid import Run
+from mrrecon.studies.runs import Run
 from mrrecon.studies.study import Study
 
 if TYPE_CHECKING:
@@ -79,26 +80,23 @@ def _simulated(file: StudyFile, study: Study) -> Acquisition:
     from mrrecon import io, resolution
     from mrrecon.simulation import simulate
 
-    volume, voxel_size, affine = io.read_volume(file.path)
+    volume, grid = io.read_volume(file.path)
     if file.brain is not None:
-        mask, _, grid = io.read_volume(file.brain)
-        if mask.shape != volume.shape or not np.allclose(grid, affine, atol=SAME_AFFINE):
+        mask, where = io.read_volume(file.brain)
+        if where.shape != grid.shape or not np.allclose(where.affine, grid.affine, atol=SAME_AFFINE):
             raise ShapeError(f"{file.brain} and {file.path} are not on the same grid; resample one to the other.")
         volume = volume * (mask != 0)
     settings = study.simulation
     if settings.voxel_size is not None:
         edge = settings.voxel_size
-        volume, voxel_size, affine = resolution.change_resolution(
-            volume, voxel_size, affine, (edge, edge, edge), settings.resample
-        )
+        volume, grid = resolution.change_resolution(volume, grid, (edge, edge, edge), settings.resample)
         if np.isrealobj(volume):
             volume = np.maximum(volume, 0)  # what rings below zero is no magnitude
     volume = _even(volume)
     scan = simulate(
         volume,
+        replace(grid, shape=volume.shape),
         n_coils=settings.coils,
-        voxel_size=voxel_size,
-        affine=affine,
         snr=settings.snr,
         noise_correlation=settings.noise_correlation,
         coil_model=settings.coil_model,

@@ -1,4 +1,4 @@
-"""Doing the runs of a study: which are left, one after the other, each to its row."""
+"""The runs of a study in one process: which are left, one after the other, each to its row."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mrrecon.errors import DataError, MRReconError
-from mrrecon.studies.grid import Run, expand, index
-from mrrecon.studies.planes import cut_planes
+from mrrecon.errors import MRReconError
+from mrrecon.pictures.planes import cut_planes
 from mrrecon.studies.results import Results
+from mrrecon.studies.row import Result, Row
+from mrrecon.studies.runs import Run
 from mrrecon.studies.scans import Scans
 from mrrecon.studies.study import Study
 
@@ -25,90 +25,11 @@ if TYPE_CHECKING:
     from mrrecon.acquisition import Acquisition
     from mrrecon.reconstruction import Reconstruction
 
-__all__ = ["Report", "check_machine", "perform", "work"]
+__all__ = ["RunCallback", "work"]
 
 MERGE_EVERY = 60.0  # seconds
-Report = Callable[[Run, "dict[str, Any] | None"], None]
+RunCallback = Callable[[Run, Row | None], None]
 """Called with a run before it starts and None, and afterwards with its row."""
-
-
-def perform(
-    study: Study,
-    folder: str | Path,
-    *,
-    workers: int = 1,
-    retry: bool = False,
-    report: Report | None = None,
-) -> dict[str, dict[str, Any]]:
-    """Do the runs of a study that are not done yet.
-
-    May be called by several processes at once, on several machines with a common folder; each run is done by one.
-
-    Parameters
-    ----------
-    study
-        The study.
-    folder
-        Where its rows are and will be.
-    workers
-        1: this process. More: that many processes on Ray, each with a GPU of its own if there are any and the study is
-        not for the CPU.
-    retry
-        Do failed runs again.
-    report
-        Called before and after each run; with several workers, only after it.
-
-    Returns
-    -------
-    rows
-        Rows of the study by run. Runs that another process is doing at the end are not among them.
-
-    Raises
-    ------
-    MRReconError
-        If a tool or a device is missing that the study needs, or the folder cannot be written. What goes wrong within a
-        run is written to its row.
-    KeyboardInterrupt
-        On Ctrl-C: the run is abandoned, and done when the study is started again.
-    """
-    if workers < 1:
-        raise DataError(f"The number of workers must be at least 1, got {workers}.")
-    check_machine(study)
-    runs, results = expand(study), Results(folder)
-    results.create(index(study, runs))
-    rows = results.rows() if retry else {}
-    again = {run.id: rows[run.id]["ended"] for run in runs if "error" in rows.get(run.id, {})}
-    workers = min(workers, sum(run.id in again or results.row(run.id) is None for run in runs))
-    try:
-        if workers <= 1:
-            work(study, runs, results, again=again, report=report)
-        else:
-            from mrrecon.studies.cluster import work_on_ray
-
-            work_on_ray(study, runs, results, workers, again=again, report=report)
-    finally:
-        results.merge()
-    rows = results.rows()
-    return {run.id: rows[run.id] for run in runs if run.id in rows}
-
-
-def check_machine(study: Study) -> None:
-    """Refuse a study that this machine cannot do.
-
-    Raises
-    ------
-    MissingDependencyError
-        If BART is not there, or a GPU.
-    """
-    import numpy as np
-
-    from mrrecon.operators.backend import to_device
-    from mrrecon.studies.peers import BartL1Wavelet, bart_version
-
-    if any(method.name == BartL1Wavelet.name for method in study.solvers):
-        bart_version()
-    if study.device == "cuda":
-        to_device(np.zeros(1), "cuda")
 
 
 def work(
@@ -119,9 +40,9 @@ def work(
     first: int = 0,
     again: Mapping[str, str] | None = None,
     workers: int = 1,
-    report: Report | None = None,
+    callback: RunCallback | None = None,
 ) -> None:
-    """Do runs in this process, leaving out what is done or what others do; see :func:`perform`.
+    """Do runs in this process, leaving out what is done or what others do; see :func:`~mrrecon.studies.perform`.
 
     Parameters
     ----------
@@ -133,8 +54,8 @@ def work(
         Failed runs to do again, by the end of the row that says so: once there is a newer row, it is done.
     workers
         How many share the machine, for the record.
-    report
-        See :func:`perform`.
+    callback
+        See :func:`~mrrecon.studies.perform`.
     """
     scans = Scans(study)
     order = [*runs[first:], *runs[:first]]
@@ -151,28 +72,28 @@ def work(
             with results.claim(run.id) as ours:
                 if not ours or not left(run):  # another process is at it, or has done it since
                     continue
-                if report is not None:
-                    report(run, None)
+                if callback is not None:
+                    callback(run, None)
                 row = _perform_one(study, run, scans, results, workers)
                 results.write(row)
             done += 1
-            if report is not None:
-                report(run, row)
+            if callback is not None:
+                callback(run, row)
             if time.monotonic() - merged > MERGE_EVERY:
                 results.merge()
                 merged = time.monotonic()
 
 
-def _perform_one(study: Study, run: Run, scans: Scans, results: Results, workers: int) -> dict[str, Any]:
+def _perform_one(study: Study, run: Run, scans: Scans, results: Results, workers: int) -> Row:
     """Row of a run, with what went wrong if something did."""
     began = _clock()
-    row = {**run.entry(), "given": run.given}
+    row: Row = {**run.place(), "given": run.given}
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("default", UserWarning)
         try:
-            row |= _measured(study, run, scans, results)
+            row = {**row, **_result(study, run, scans.get(run), results)}
         except Exception as error:  # whatever it is, it is this run's, and the study goes on
-            row["error"] = _spell(error)
+            row["error"] = _error_text(error)
             if not isinstance(error, (MRReconError, MemoryError)):
                 row["traceback"] = traceback.format_exc()
     said = dict.fromkeys(str(note.message) for note in notes if note.category is UserWarning)
@@ -189,15 +110,14 @@ def _clock() -> str:
     return datetime.now().astimezone().isoformat(timespec="microseconds")
 
 
-def _measured(study: Study, run: Run, scans: Scans, results: Results) -> dict[str, Any]:
+def _result(study: Study, run: Run, scan: Acquisition, results: Results) -> Result:
     """What a run adds to its row; its slices are saved."""
     from mrrecon import metrics
     from mrrecon.operators.backend import num_threads
 
-    scan = scans.get(run)
     device = _device(study, run)
     result = run.solver(scan.to(device))
-    if result.settings.get("stopped") == "interrupted":  # Ctrl-C: an image so far is no result of a study
+    if result.stopped == "interrupted":  # Ctrl-C: an image so far is no result of a study
         raise KeyboardInterrupt
     quality = metrics.evaluate(result, scan.reference, study.policy())
     _save_planes(run, scan, result, results)
@@ -211,8 +131,8 @@ def _measured(study: Study, run: Run, scans: Scans, results: Results) -> dict[st
         "seconds": result.seconds,
         "evaluations": last.get("evaluations"),
         "iterations": len(result.history),
-        "stopped": result.settings.get("stopped"),
-        "used": _plain(result.settings),
+        "stopped": result.stopped or None,
+        "used": _plain({**result.settings, **result.estimates}),
         "history": [{name: _rounded(value) for name, value in step.items()} for step in result.history],
         "provenance": [[step.name, _plain(step.settings)] for step in scan.provenance],
         "device": device,
@@ -227,8 +147,8 @@ def _save_planes(run: Run, scan: Acquisition, result: Reconstruction, results: R
     truth = np.abs(scan.reference)
     peak = float(truth.max())
     if not results.planes(run.truth).exists():
-        results.save_planes(run.truth, cut_planes(truth, scan.affine, truth, peak))
-    results.save_planes(run.id, cut_planes(result.volume, scan.affine, truth, peak))
+        results.save_planes(run.truth, cut_planes(truth, scan.grid, truth, peak))
+    results.save_planes(run.id, cut_planes(result.volume, scan.grid, truth, peak))
 
 
 def _device(study: Study, run: Run) -> str:
@@ -240,7 +160,7 @@ def _device(study: Study, run: Run) -> str:
     return "cuda" if study.device == "cuda" or has_cupy() else "cpu"
 
 
-def _spell(error: BaseException) -> str:
+def _error_text(error: BaseException) -> str:
     said = " ".join(str(error).split())
     return said if isinstance(error, MRReconError) and said else f"{type(error).__name__}: {said}".rstrip(": ")
 

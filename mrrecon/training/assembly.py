@@ -10,9 +10,11 @@ from typing import Any
 
 import torch
 
-from mrrecon.errors import DataError, FileFormatError, OutputError
-from mrrecon.evaluation.cases import validation_slices
-from mrrecon.evaluation.denoising import denoising_psnr, noise_levels
+from mrrecon.atomic import make_folder
+from mrrecon.denoising.comparison import compare, noise_levels, of_prior
+from mrrecon.denoising.slices import validation_slices
+from mrrecon.denoising.tables import means
+from mrrecon.errors import DataError, FileFormatError
 from mrrecon.priors import networks
 from mrrecon.priors.diffusion import DiffusionPrior
 from mrrecon.training.config import TrainingConfig
@@ -52,10 +54,7 @@ def make_trainer(config: TrainingConfig, folder: str | Path, place: Place | None
     """
     with torch.device("meta"):
         networks.build(config.network)  # what is wrong with it is said before the data are read
-    try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"The output folder {folder} cannot be made: {error.strerror or error}.") from error
+    make_folder(folder)
     finest = config.voxel_sizes[0]
     volumes = open_volumes(config.data, "train", finest)
     held_out = open_volumes(config.validation, "validation", finest) if config.validation else []
@@ -111,7 +110,7 @@ def subject_label(name: str) -> str:
 
 
 def _digest(volume: PackedVolume) -> str:
-    return hashlib.sha256(repr(volume.shape).encode() + volume.magnitude.tobytes()).hexdigest()
+    return hashlib.sha256(repr(volume.grid.shape).encode() + volume.magnitude.tobytes()).hexdigest()
 
 
 def _text(sources: str) -> str:
@@ -132,10 +131,8 @@ def _validation(config: TrainingConfig, held_out: list[PackedVolume]) -> Callabl
     cases = validation_slices(held_out, voxel_sizes=edges, per_plane=PER_PLANE)
 
     def validate(prior: DiffusionPrior) -> dict[str, float]:
-        rows = denoising_psnr(prior.denoise, cases, noise_levels(prior.schedule, prior.data_scale))
-        found: dict[str, list[float]] = {}
-        for row in rows:
-            found.setdefault(f"{row['voxel_size']:g} mm, t = {row['level']}", []).append(row["psnr"])
-        return {name: round(sum(values) / len(values), 3) for name, values in found.items()}
+        rows = compare([of_prior(prior)], cases, noise_levels(prior.schedule, prior.data_scale))
+        of_sizes = ((size, levels) for size, priors in means(rows).items() for levels in priors.values())
+        return {f"{size}, t = {t}": psnr["all"] for size, levels in of_sizes for t, psnr in levels.items()}
 
     return validate

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from mrrecon.denoising.comparison import noise_levels
+from mrrecon.pictures.tables import markdown_table
 from mrrecon.priors.schedule import NoiseSchedule
 
 __all__ = ["model_card"]
@@ -104,7 +106,7 @@ def _network(config: Mapping[str, Any], parameters: int) -> str:
     rows = {"parameters": f"{parameters / 1e6:.2f} million", **config["network"], "predicts": config["target"]}
     rows["noise schedule"] = ", ".join(f"{k} {v}" for k, v in config["schedule"].items())
     rows["value of bright tissue in the network"] = f"{config['data_scale']:g}"
-    return _table(("setting", "value"), rows.items())
+    return _settings("setting", "value", rows)
 
 
 def _training(record: Mapping[str, Any]) -> str:
@@ -123,7 +125,7 @@ def _training(record: Mapping[str, Any]) -> str:
     rows.update({name: settings[name] for name in shown if name in settings})
     if settings.get("start_from"):
         rows["started from"] = settings["start_from"]
-    return _table(("", ""), rows.items())
+    return _settings("", "", rows)
 
 
 def _validation(config: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> str:
@@ -133,14 +135,12 @@ def _validation(config: Mapping[str, Any], entries: Sequence[Mapping[str, Any]])
     last = len(entries) - 1
     rows = min(ROWS, len(entries))
     chosen = sorted({round(i * last / max(1, rows - 1)) for i in range(rows)} | {last})
-    table = _table(
-        ("step", *names),
-        ([entries[i]["step"], *(_decibel(entries[i]["validation"].get(n)) for n in names)] for i in chosen),
-    )
+    body = ([entries[i]["step"], *(_decibel(entries[i]["validation"].get(n)) for n in names)] for i in chosen)
+    table = markdown_table(["step", *names], body, texts=0)
     since = config.get("training", {}).get("data", {}).get("validation_since", 0)
     others = f" Rows up to step {since} are of other volumes." if since and entries[0]["step"] <= since else ""
-    schedule = NoiseSchedule(**config["schedule"])
-    levels = ", ".join(f"{schedule.noise_level(t) / config['data_scale']:.3f} at t = {t}" for t in (50, 100, 200, 400))
+    sigmas = noise_levels(NoiseSchedule(**config["schedule"]), config["data_scale"])
+    levels = ", ".join(f"{sigma:.3f} at t = {t}" for t, sigma in sigmas.items())
     return (
         "Denoising of validation slices, complex PSNR in dB, one being the level of bright tissue. The noise has this "
         f"standard deviation per real component: {levels}.{others}\n\n{table}"
@@ -151,13 +151,11 @@ def _decibel(value: Any) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
-def _table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    lines = [list(map(str, head)), *([_cell(cell) for cell in row] for row in rows)]
-    lines.insert(1, ["---"] * len(lines[0]))
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def _settings(name: str, value: str, rows: Mapping[str, Any]) -> str:
+    return markdown_table([name, value], [(key, _cell(one)) for key, one in rows.items()], texts=2)
 
 
 def _cell(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{k} {_cell(v)}" for k, v in value.items())
-    return str(value).replace("|", "/")
+    return str(value)

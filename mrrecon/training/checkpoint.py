@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
+from mrrecon.atomic import atomic_path
 from mrrecon.errors import FileFormatError
-from mrrecon.io.atomic import atomic_path
 
 __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
 

@@ -126,8 +126,8 @@ class Custody:
         validation = tuple(map(Seen.of, data.get("validation", [])))
         before = (*self.training, *self.earlier)
         earlier = [one for one in before if not any(one.is_same(other) for other in training)]
-        told = str(data.get("sources", "")).strip()
-        sources = self.sources if not told or told in self.sources else f"{self.sources}\n\n{told}".strip()
+        own = str(data.get("sources", "")).strip()
+        sources = self.sources if not own or own in self.sources else f"{self.sources}\n\n{own}".strip()
         since = self.since if _names(validation) == _names(self.validation) else step
         return replace(
             self,

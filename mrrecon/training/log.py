@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mrrecon.atomic import atomic_path
 from mrrecon.errors import MissingDependencyError, OutputError
-from mrrecon.io.atomic import atomic_path
 
 __all__ = ["TrainingLog"]
 

@@ -5,8 +5,8 @@ darker. A phase takes 8 bits more. In memory the bytes stay bytes; slices are de
 
 Layout (version 1). Attributes ``format = "mrrecon training"``, ``version`` and ``record`` (JSON: settings, number of
 volumes); the groups ``train`` and ``validation`` hold one group per volume with the dataset ``magnitude`` (uint8), for
-complex images ``phase`` (uint8), and the attribute ``record`` (JSON: name, voxel size, slice axes, top value, bits,
-level, subject, source). What is stored are differences: see :func:`_differences`.
+complex images ``phase`` (uint8), and the attribute ``record`` (JSON: name, voxel size, top value, bits, level,
+subject, source). What is stored are :func:`~mrrecon.training.differences.differences`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from typing import Any, Literal
 import numpy as np
 
 from mrrecon.errors import DataError, FileFormatError
-from mrrecon.training.volumes import Source, TrainingVolume, Voxel, allowed_planes, find_volumes, read_volumes
+from mrrecon.grid import Grid
+from mrrecon.training.differences import differences, undo_differences
+from mrrecon.training.volumes import Source, TrainingVolume, find_volumes, read_volumes
 
 __all__ = ["PackedVolume", "open_volumes", "pack", "quantise", "read_pack"]
 
@@ -33,9 +35,7 @@ TOP_PERCENTILE = 99.99  # the brightest voxels (vessels near a coil) are cut off
 LEAST_TOP = 2.0  # ... but never below this multiple of bright tissue
 AIR = (0.06, 0.12)  # local mean below which voxels connected to the border are air: twice that of the border, within
 AIR_WINDOW = 5  # side, voxels, of that local mean
-DIFFERENCE_LEVELS = 3  # grids of every 2nd, 4th, 8th voxel
 MARGIN = 2  # voxels of air that stay around the object
-EMPTY_VOLUME = 8  # smallest side that a volume must have after cropping
 
 Split = Literal["train", "validation"]
 
@@ -54,7 +54,9 @@ class PackedVolume:
         Value of the largest code, bright tissue being about one.
     bits
         Bits of the magnitude: the largest code is ``2^bits - 1``.
-    voxel_size, name, subject, level, source
+    grid
+        Voxel size after resampling; the place in the scanner is not kept.
+    name, subject, level, source
         As in :class:`~mrrecon.training.volumes.TrainingVolume`.
     """
 
@@ -62,7 +64,7 @@ class PackedVolume:
     phase: np.ndarray | None
     top: float
     bits: int
-    voxel_size: Voxel
+    grid: Grid
     name: str
     subject: str = ""
     level: float = 1.0
@@ -73,12 +75,6 @@ class PackedVolume:
         object.__setattr__(self, "_values", np.float32(self.top) * codes * codes)
         turn = np.arange(256) * (2 * np.pi / 256)
         object.__setattr__(self, "_turns", np.exp(1j * turn).astype(np.complex64))
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Matrix size (x, y, z)."""
-        x, y, z = self.magnitude.shape
-        return x, y, z
 
     @property
     def is_complex(self) -> bool:
@@ -95,8 +91,8 @@ class PackedVolume:
 
     def unpack(self) -> TrainingVolume:
         """Decode the whole volume."""
-        image = np.ascontiguousarray(self.slab(0, 0, self.shape[0]))
-        return TrainingVolume(image, self.voxel_size, self.name, self.subject, self.level, self.source)
+        image = np.ascontiguousarray(self.slab(0, 0, self.grid.shape[0]))
+        return TrainingVolume(image, self.grid, self.name, self.subject, self.level, self.source)
 
 
 def quantise(volume: TrainingVolume, voxel_size: float = 1.0, bits: int = 8) -> PackedVolume:
@@ -130,25 +126,25 @@ def quantise(volume: TrainingVolume, voxel_size: float = 1.0, bits: int = 8) -> 
         raise DataError(f"bits must be 4 to 8, got {bits}.")
     if not (math.isfinite(voxel_size) and voxel_size > 0):
         raise DataError(f"voxel_size must be a positive length in mm, got {voxel_size}.")
-    planes = allowed_planes(volume.voxel_size)
-    edges = [
-        voxel_size if edge < NATIVE_RATIO * voxel_size and (len(planes) == 3 or axis not in planes) else edge
-        for axis, edge in enumerate(volume.voxel_size)
-    ]
-    image, voxel = volume.image, volume.voxel_size
-    if tuple(edges) != voxel:
-        image, voxel, _ = change_resolution(
-            image, voxel, np.eye(4), (edges[0], edges[1], edges[2]), method="kspace-crop"
-        )
+    image, grid = volume.image, volume.grid
+    planes = grid.planes()
+    stack = planes[0] if len(planes) == 1 else None
+    edges = tuple(
+        voxel_size if edge < NATIVE_RATIO * voxel_size and axis != stack else edge
+        for axis, edge in enumerate(grid.voxel_size)
+    )
+    if edges != grid.voxel_size:
+        image, grid = change_resolution(image, grid, edges, method="kspace-crop")
     magnitude = np.abs(image) if volume.is_complex else np.maximum(image, 0)
-    inside = _object(magnitude, planes)
+    inside = _object(magnitude, stack)
     if not inside.any():
         raise DataError(
             f"{volume.name} has no voxels above {AIR[0]} of bright tissue; it is not an image of an object."
         )
     box = _bounding_box(inside)
     magnitude = (magnitude * inside)[box]
-    if min(magnitude.shape[a] for a in range(3) if a not in planes or len(planes) == 3) < EMPTY_VOLUME:
+    grid = Grid(magnitude.shape, grid.voxel_size)
+    if not grid.planes():
         raise DataError(f"{volume.name} has an object of only {magnitude.shape} voxels; leave it out of training.")
     top = max(LEAST_TOP, float(np.percentile(magnitude[magnitude > 0], TOP_PERCENTILE)))
     top = min(top, float(magnitude.max()))
@@ -157,17 +153,17 @@ def quantise(volume: TrainingVolume, voxel_size: float = 1.0, bits: int = 8) -> 
     phase = None
     if volume.is_complex:
         phase = np.rint(np.angle(image[box]) * (256 / (2 * np.pi))).astype(np.int32).astype(np.uint8) * (codes > 0)
-    return PackedVolume(codes, phase, top, bits, voxel, volume.name, volume.subject, volume.level, volume.source)
+    return PackedVolume(codes, phase, top, bits, grid, volume.name, volume.subject, volume.level, volume.source)
 
 
-def _object(magnitude: np.ndarray, planes: tuple[int, ...]) -> np.ndarray:
-    """Everything but the air that is connected to the border of the volume."""
+def _object(magnitude: np.ndarray, stack: int | None) -> np.ndarray:
+    """Everything but the air that is connected to the border, of the volume or of each slice along `stack`."""
     from scipy import ndimage
 
-    window = [1 if planes == (axis,) else min(AIR_WINDOW, n) for axis, n in enumerate(magnitude.shape)]
+    window = [1 if axis == stack else min(AIR_WINDOW, n) for axis, n in enumerate(magnitude.shape)]
     local = ndimage.uniform_filter(magnitude, size=window, mode="nearest")
     border = np.ones(magnitude.shape, bool)
-    border[tuple(slice(None) if planes == (axis,) else slice(1, -1) for axis in range(3))] = False
+    border[tuple(slice(None) if axis == stack else slice(1, -1) for axis in range(3))] = False
     low = local < np.clip(2 * np.percentile(local[border], 10), *AIR)
     labels, count = ndimage.label(low)
     air = np.zeros(count + 1, bool)
@@ -245,8 +241,7 @@ def pack(
 def _write(group: Any, volume: PackedVolume) -> None:
     record = {
         "name": volume.name,
-        "voxel_size": volume.voxel_size,
-        "planes": allowed_planes(volume.voxel_size),
+        "voxel_size": volume.grid.voxel_size,
         "top": volume.top,
         "bits": volume.bits,
         "level": volume.level,
@@ -256,7 +251,7 @@ def _write(group: Any, volume: PackedVolume) -> None:
     group.attrs["record"] = np.bytes_(json.dumps(record))
     for name, codes in (("magnitude", volume.magnitude), ("phase", volume.phase)):
         if codes is not None:
-            data = _differences(codes)
+            data = differences(codes)
             group.create_dataset(
                 name, data=data, chunks=data.shape, shuffle=True, compression="gzip", compression_opts=9
             )
@@ -319,46 +314,6 @@ def _is_pack(path: Path) -> bool:
         return file is not None and _text(file, "format") == FORMAT
 
 
-def _grids(shape: tuple[int, ...]) -> list[tuple[int, tuple[slice, ...]]]:
-    """Axis and grid of every round of prediction, finest first; later rounds see the even planes of earlier ones."""
-    rounds = []
-    for level in range(DIFFERENCE_LEVELS):
-        step = 2**level
-        for axis in range(3):
-            grid = tuple(slice(None, None, 2 * step if a < axis else step) for a in range(3))
-            if len(range(0, shape[axis], step)) > 1:
-                rounds.append((axis, grid))
-    return rounds
-
-
-def _prediction(planes: np.ndarray) -> np.ndarray:
-    """Predict odd planes (along the first axis) as the mean of the even ones beside them."""
-    even = planes[::2].astype(np.uint16)
-    left = even[: len(planes) // 2]
-    right = even[1 : len(left) + 1] if len(planes) % 2 else np.concatenate([even[1:], even[-1:]])
-    return ((left + right) >> 1).astype(np.uint8)
-
-
-def _differences(codes: np.ndarray) -> np.ndarray:
-    """Subtract from every other plane, along each axis in turn and on ever coarser grids, what its neighbours predict.
-
-    Exact, modulo 256. The differences are small, so that gzip makes an eighth less of them than of the codes.
-    """
-    result = codes.copy()
-    for axis, grid in _grids(codes.shape):
-        planes = np.moveaxis(codes[grid], axis, 0)
-        np.moveaxis(result[grid], axis, 0)[1::2] -= _prediction(planes)
-    return result
-
-
-def _undo_differences(differences: np.ndarray) -> np.ndarray:
-    codes = differences.copy()
-    for axis, grid in reversed(_grids(codes.shape)):
-        planes = np.moveaxis(codes[grid], axis, 0)
-        planes[1::2] += _prediction(planes)
-    return codes
-
-
 def _text(item: Any, name: str) -> str:
     from mrrecon.io.hdf5 import read_text
 
@@ -380,15 +335,14 @@ def _read(group: Any, path: Path) -> PackedVolume:
             if data.dtype != np.uint8:
                 raise FileFormatError(f"{path}: {name!r} has dtype {data.dtype}, expected uint8; the file is damaged.")
             require_memory(math.prod(data.shape), f"A volume of {path}")
-            arrays[name] = _undo_differences(data[()])
+            arrays[name] = undo_differences(data[()])
     magnitude = arrays["magnitude"]
     assert magnitude is not None
-    x, y, z = (float(v) for v in record["voxel_size"])
     return PackedVolume(
         magnitude=magnitude,
         phase=arrays["phase"],
         top=float(record["top"]),
         bits=int(record["bits"]),
-        voxel_size=(x, y, z),
+        grid=Grid(magnitude.shape, record["voxel_size"]),
         **{name: record[name] for name in ("name", "subject", "level", "source")},
     )

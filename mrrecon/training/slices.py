@@ -19,10 +19,10 @@ import numpy as np
 import torch
 
 from mrrecon.errors import DataError
+from mrrecon.grid import Grid
 from mrrecon.training.augmentation import Augmentation, augment
 from mrrecon.training.processes import deaf_to_interrupts
 from mrrecon.training.resampling import cut_off, fit_canvas, resample, rotate
-from mrrecon.training.volumes import Voxel, allowed_planes
 
 __all__ = ["SliceSampler", "SliceSource", "prefetch"]
 
@@ -41,12 +41,8 @@ class SliceSource(Protocol):
     """What the sampler needs of a volume; training and packed volumes have it."""
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """Matrix size (x, y, z)."""
-
-    @property
-    def voxel_size(self) -> Voxel:
-        """Voxel edges along (x, y, z), mm."""
+    def grid(self) -> Grid:
+        """Where the voxels lie."""
 
     @property
     def name(self) -> str:
@@ -65,9 +61,9 @@ class _Plane:
 
     def __init__(self, volume: SliceSource, axis: int, isotropic: bool) -> None:
         self.volume, self.axis, self.isotropic = volume, axis, isotropic
-        self.count = volume.shape[axis]
-        self.spacing = volume.voxel_size[axis]
-        self.edges = [e for a, e in enumerate(volume.voxel_size) if a != axis]
+        self.count = volume.grid.shape[axis]
+        self.spacing = volume.grid.voxel_size[axis]
+        self.edges = list(volume.grid.slice_edges(axis))
         means = np.array([np.abs(volume.slab(axis, i, i + 1)[0, ::2, ::2]).mean() for i in range(self.count)])
         full = means >= EMPTY * means.max()
         self.full, self.empty = np.flatnonzero(full), np.flatnonzero(~full)
@@ -165,7 +161,7 @@ class SliceSampler:
         }
         self._volumes: list[list[_Plane]] = []
         for volume in volumes:
-            axes = allowed_planes(volume.voxel_size)
+            axes = volume.grid.planes()
             self._volumes.append([_Plane(volume, axis, len(axes) == 3) for axis in axes])
         finest = voxel_size if mode == "diverse" else voxel_size * (1 - JITTER)
         if not any(self._eligible(planes, finest) for planes in self._volumes):

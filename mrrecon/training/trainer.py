@@ -15,10 +15,9 @@ import torch
 from torch import nn
 
 from mrrecon import __version__
-from mrrecon.errors import DataError, FileFormatError, MRReconError
-from mrrecon.priors import networks
-from mrrecon.priors.diffusion import SMALLEST_LEVEL, DiffusionPrior, autocast_for
-from mrrecon.priors.errors import PriorError
+from mrrecon.errors import DataError, FileFormatError, MRReconError, PriorError
+from mrrecon.priors import networks, storage
+from mrrecon.priors.diffusion import DiffusionPrior
 from mrrecon.priors.registry import load
 from mrrecon.priors.schedule import NoiseSchedule
 from mrrecon.training.card import model_card
@@ -26,6 +25,7 @@ from mrrecon.training.checkpoint import load_checkpoint, save_checkpoint
 from mrrecon.training.config import TrainingConfig
 from mrrecon.training.custody import Custody
 from mrrecon.training.log import TrainingLog
+from mrrecon.training.objectives import diffusion_loss
 from mrrecon.training.processes import Place, asked_to_stop
 
 __all__ = ["Trainer"]
@@ -34,7 +34,7 @@ FREE = frozenset(  # settings that may change when a training goes on; the other
     "data validation sources steps learning_rate warmup weight_decay clip ema precision compile workers tensorboard "
     "validate_every save_every log_every".split()
 )
-NOT_TOLD = ("data", "validation", "sources", "workers", "tensorboard")  # settings that the prior does not repeat
+UNRECORDED = ("data", "validation", "sources", "workers", "tensorboard")  # settings that the prior does not repeat
 AGREE_EVERY = 10  # steps between which processes ask each other whether to stop
 
 
@@ -149,7 +149,7 @@ class Trainer:
                     last = self.step >= self.config.steps
                     if last or self.step % self.config.log_every == 0:
                         rate = (self.slices_seen - seen) / (time.monotonic() - mark)
-                        entry = self._report(rate)
+                        entry = self._log_losses(rate)
                     validated = self.validate and (last or self.step % self.config.validate_every == 0)
                     if validated:
                         self._validate()
@@ -175,7 +175,7 @@ class Trainer:
     def prior(self) -> DiffusionPrior:
         """Return the prior with the averaged weights, computing where the training does."""
         config = self.config
-        settings = {k: v for k, v in config.to_dict().items() if k not in NOT_TOLD}
+        settings = {k: v for k, v in config.to_dict().items() if k not in UNRECORDED}
         prior = DiffusionPrior(
             config.network,
             name=config.name,
@@ -231,7 +231,7 @@ class Trainer:
         )
         prior = self.prior()
         prior.network.half()
-        prior.save(self.folder / "prior", model_card(prior.config(), prior.parameters(), self.log.entries()))
+        storage.save(prior, self.folder / "prior", model_card(prior.config(), prior.parameters(), self.log.entries()))
 
     def _data(self) -> dict[str, Any]:
         """What the weights were ever trained on; a run that has not done a step yet changes nothing of that."""
@@ -242,22 +242,10 @@ class Trainer:
 
     def _one_step(self, network: nn.Module, step: int, slices: torch.Tensor) -> torch.Tensor:
         config = self.config
-        clean = torch.view_as_real(slices.to(self.device)).permute(0, 3, 1, 2) * config.data_scale
-        generator = torch.Generator().manual_seed(_seed(config.seed, step, self.place.rank))
-        t = self._times(len(clean), generator)
-        if self.device.type != "cpu":  # a processor draws noise more slowly than a GPU trains
-            generator = torch.Generator(self.device).manual_seed(_seed(config.seed, step, self.place.rank))
-        noise = torch.randn(clean.shape, generator=generator, device=self.device)
-        factors = (f(t).float().to(self.device) for f in (self.schedule.alpha, self.schedule.sigma))
-        alpha, sigma = (factor[:, None, None, None] for factor in factors)
-        state = alpha * clean + sigma * noise
-        aim = noise if config.target == "noise" else alpha * noise - sigma * clean
-        level = self.schedule.noise_level(t).clamp_min(SMALLEST_LEVEL).log().float().to(self.device)
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate(step)
-        with autocast_for(self.device.type, config.precision):
-            output = network(state.contiguous(memory_format=torch.channels_last), level)
-        loss = (output.float() - aim).square().mean()
+        seed = _seed(config.seed, step, self.place.rank)
+        loss = diffusion_loss(network, slices.to(self.device), self.schedule, config, seed)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
@@ -270,15 +258,6 @@ class Trainer:
         self.slices_seen += len(slices) * self.place.world
         self._whole = True
         return loss.detach()
-
-    def _times(self, number: int, generator: torch.Generator) -> torch.Tensor:
-        """Whole times drawn uniformly, a share of them replaced by those of log-uniform noise levels."""
-        config = self.config
-        uniform = torch.randint(1, self.schedule.steps, (number,), generator=generator).double()
-        low, high = (math.log(level) for level in config.low_noise_levels)
-        levels = torch.exp(low + (high - low) * torch.rand(number, generator=generator, dtype=torch.float64))
-        chosen = torch.rand(number, generator=generator) < config.low_noise
-        return torch.where(chosen, self.schedule.time(levels), uniform)
 
     def _rate(self, step: int) -> float:
         config = self.config
@@ -304,9 +283,9 @@ class Trainer:
         # slices come in many sizes: without dynamic shapes each would be compiled anew
         return torch.compile(network, dynamic=True) if self.config.compile else network
 
-    # ---- reporting -------------------------------------------------------------------------------------------
+    # ---- logging ---------------------------------------------------------------------------------------------
 
-    def _report(self, rate: float) -> dict[str, Any]:
+    def _log_losses(self, rate: float) -> dict[str, Any]:
         loss = self.place.mean(float(torch.stack(self._losses).mean()))
         self._losses.clear()
         if not math.isfinite(loss):

@@ -13,30 +13,15 @@ import numpy as np
 
 from mrrecon.acquisition import Acquisition
 from mrrecon.errors import DataError, FileFormatError, ShapeError
+from mrrecon.grid import Grid
+from mrrecon.io.mrrecon_h5 import is_reconstruction
+from mrrecon.io.nifti import IMAGES, bare_name, read_volume
 
-__all__ = ["TrainingVolume", "allowed_planes", "find_volumes", "read_volumes"]
+__all__ = ["TrainingVolume", "find_volumes", "read_volumes"]
 
-THICK_EDGE = 2.0  # mm; a longer edge, also THICK_RATIO times the others, is the distance of separate 2D slices
-THICK_RATIO = 1.5
-IMAGES = (".nii", ".nii.gz", ".mgz")
 SCANS = (".h5", ".hdf5", ".mrd", ".cfl", ".dat")
 
 Source = str | os.PathLike[str]
-Voxel = tuple[float, float, float]
-
-
-def allowed_planes(voxel_size: Voxel) -> tuple[int, ...]:
-    """Axes along which a volume may be cut into slices: all three, or one if it is a stack of thick 2D slices.
-
-    Thick means that the longest voxel edge is above 2 mm and above 1.5 times both other edges.
-
-    >>> allowed_planes((1.0, 1.0, 1.0)), allowed_planes((0.9, 0.9, 5.5)), allowed_planes((2.0, 2.0, 2.0))
-    ((0, 1, 2), (2,), (0, 1, 2))
-    """
-    order = np.argsort(voxel_size)
-    longest, next_longest = voxel_size[order[2]], voxel_size[order[1]]
-    thick = longest > THICK_EDGE and longest > THICK_RATIO * next_longest
-    return (int(order[2]),) if thick else (0, 1, 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +32,8 @@ class TrainingVolume:
     ----------
     image
         ``(x, y, z)``, float32 (a magnitude image, without phase) or complex64.
-    voxel_size
-        Voxel edges along (x, y, z), mm.
+    grid
+        Where its voxels lie.
     name
         Unique within a data set.
     subject
@@ -60,53 +45,43 @@ class TrainingVolume:
     """
 
     image: np.ndarray
-    voxel_size: Voxel
+    grid: Grid
     name: str
     subject: str = ""
     level: float = 1.0
     source: str = ""
 
     @classmethod
-    def from_image(
-        cls, image: Any, voxel_size: Voxel, name: str, subject: str = "", source: str = ""
-    ) -> TrainingVolume:
+    def from_image(cls, image: Any, grid: Grid, name: str, subject: str = "", source: str = "") -> TrainingVolume:
         """Scale an image ``(x, y, z)``, real or complex, as the solvers scale a scan.
 
-        The image is divided by the level that :func:`mrrecon.solvers.scaling.signal_scale` finds in its fully
+        The image is divided by the level that :func:`mrrecon.operators.signal_scale` finds in its fully
         sampled k-space, seen as the scan of one coil: what a prior is trained on and what it meets at
         reconstruction have one scale.
 
         Raises
         ------
         ShapeError, DataError
-            If it is not a volume, or has NaN or Inf, or no signal, or the voxel size is not usable.
+            If it is not a volume of this grid, or has NaN or Inf, or no signal.
         """
         from mrrecon.operators.fourier import fft
-        from mrrecon.solvers.scaling import signal_scale
+        from mrrecon.operators.signal_level import signal_scale
 
         image = np.asarray(image)
-        if image.ndim != 3 or min(image.shape) < 2:
-            raise ShapeError(f"{name} has shape {image.shape}; a training volume has the three axes (x, y, z).")
+        grid.require(image, name)
+        if min(image.shape) < 2:
+            raise ShapeError(f"{name} has shape {image.shape}; a training volume has at least two voxels a side.")
         if image.dtype.kind not in "biufc":
             raise DataError(f"{name} must hold numbers, got dtype {image.dtype}.")
         image = image.astype(np.complex64 if image.dtype.kind == "c" else np.float32)
         bad = int(image.size - np.isfinite(image).sum())
         if bad:
             raise DataError(f"{name} has {bad} NaN or Inf voxels; replace them (numpy.nan_to_num) before training.")
-        edges = tuple(float(v) for v in voxel_size)
-        if len(edges) != 3 or not all(np.isfinite(v) and v > 0 for v in edges):
-            raise DataError(f"{name} must have three positive voxel edges in mm, got {voxel_size!r}.")
         if not image.any():
             raise DataError(f"{name} is zero everywhere: there is nothing to train on.")
         kspace = fft(image.astype(np.complex64), axes=(0, 1, 2))[None]
         level = signal_scale(kspace, np.ones(image.shape[1:], bool)).level
-        return cls(image / np.float32(level), (edges[0], edges[1], edges[2]), name, subject, level, source)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Matrix size (x, y, z)."""
-        x, y, z = self.image.shape
-        return x, y, z
+        return cls(image / np.float32(level), grid, name, subject, level, source)
 
     @property
     def is_complex(self) -> bool:
@@ -158,45 +133,29 @@ def read_volumes(sources: Source | Sequence[Source]) -> Iterator[TrainingVolume]
         If there are no files, or one is not a volume, has NaN, or holds undersampled k-space.
     """
     files = find_volumes(sources)
-    names = [_stem(path) for path in files]
+    names = [bare_name(path, IMAGES + SCANS) for path in files]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise DataError(f"Two training files are called {twice!r}; rename one, so that volumes can be told apart.")
     return (_read(path, name) for path, name in zip(files, names, strict=True))
 
 
-def _stem(path: Path) -> str:
-    name = path.name
-    suffix = next((s for s in sorted(IMAGES + SCANS, key=len, reverse=True) if name.lower().endswith(s)), path.suffix)
-    return name.removesuffix(name[len(name) - len(suffix) :]) if suffix else name
-
-
 def _read(path: Path, name: str) -> TrainingVolume:
     from mrrecon import io
-    from mrrecon.io import mrrecon_h5, nifti
     from mrrecon.io.checks import require_input
+    from mrrecon.reconstruction import Reconstruction
 
     require_input(path)
     image: Any
     if path.name.lower().endswith(IMAGES):
-        image, voxel_size, _ = nifti.read_volume(path)
-    elif _holds_reconstruction(path):
-        result = mrrecon_h5.read_reconstruction(path)
-        image, voxel_size = result.volume, result.voxel_size
+        image, grid = read_volume(path)
+    elif is_reconstruction(path):
+        result = Reconstruction.load(path)
+        image, grid = result.volume, result.grid
     else:
         scan = io.read(path)
-        image, voxel_size = _combined(scan, path), scan.voxel_size
-    return TrainingVolume.from_image(image, voxel_size, name, source=path.name)
-
-
-def _holds_reconstruction(path: Path) -> bool:
-    from mrrecon.io import mrrecon_h5
-    from mrrecon.io.hdf5 import open_if_hdf5
-
-    if not mrrecon_h5.can_read(path):
-        return False
-    with open_if_hdf5(path) as file:
-        return "volume" in file
+        image, grid = _combined(scan, path), scan.grid
+    return TrainingVolume.from_image(image, grid, name, source=path.name)
 
 
 def _combined(scan: Acquisition, path: Path) -> np.ndarray:

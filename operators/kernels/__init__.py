@@ -1,20 +1,5 @@
 """CUDA and CPU inner loops of the operators, each beside a plain reference."""
 
-from __future__ import annotations
+import lazy_loader
 
-from types import ModuleType
-
-import numpy as np
-
-__all__ = ["encoding_kernels"]
-
-
-def encoding_kernels(xp: ModuleType) -> ModuleType:
-    """Return the kernels of the encoding engine for arrays of module `xp` (``numpy`` or ``cupy``)."""
-    if xp is np:
-        from mrrecon.operators.kernels import cpu
-
-        return cpu
-    from mrrecon.operators.kernels import cuda
-
-    return cuda
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

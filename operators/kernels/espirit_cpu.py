@@ -1,6 +1,6 @@
 """Eigenvectors of the ESPIRiT operator at every voxel, on the CPU.
 
-The plain counterpart, also the GPU's way, is ``voxel_eigenvectors`` in :mod:`mrrecon.operators.calibration`.
+The plain counterpart, also the GPU's way, is ``voxel_eigenvectors`` in :mod:`mrrecon.operators.espirit_maps`.
 A call works on some rows of one x without the interpreter lock, so that a thread pool runs many side by side.
 """
 

@@ -7,22 +7,14 @@ gradients ``(3, x, y, 2 z)``. The plain references are ``gradient``, ``gradient_
 
 from __future__ import annotations
 
-from typing import Any
-
-import numba
 import numpy as np
+
+from mrrecon.operators.kernels.compiled import compiled
 
 __all__ = ["dual_step_planes", "gradient_adjoint_planes", "gradient_planes"]
 
-_options: dict[str, Any] = {
-    "cache": True,
-    "nogil": True,
-    "fastmath": {"contract", "nsz"},
-    "error_model": "numpy",
-}
 
-
-@numba.njit(**_options)
+@compiled
 def gradient_planes(volume: np.ndarray, out: np.ndarray, start: int, stop: int) -> None:
     """Forward differences of `volume` along x, y, z into `out`; zero at the last index of each axis."""
     nx, ny, width = volume.shape
@@ -40,7 +32,7 @@ def gradient_planes(volume: np.ndarray, out: np.ndarray, start: int, stop: int) 
             c[width - 2] = c[width - 1] = 0
 
 
-@numba.njit(**_options)
+@compiled
 def gradient_adjoint_planes(gradient: np.ndarray, out: np.ndarray, start: int, stop: int) -> None:
     """Transpose of :func:`gradient_planes`: minus the divergence of `gradient`, into `out`."""
     _, nx, ny, width = gradient.shape
@@ -70,7 +62,7 @@ def gradient_adjoint_planes(gradient: np.ndarray, out: np.ndarray, start: int, s
                     o[k] += b[k]
 
 
-@numba.njit(**_options)
+@compiled
 def dual_step_planes(dual: np.ndarray, volume: np.ndarray, step: float, radius: float, start: int, stop: int) -> None:
     """``dual = P(dual + step * gradient(volume))`` in place; P projects each vector on length `radius`."""
     nx, ny, width = volume.shape

@@ -12,10 +12,10 @@ place.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numba
 import numpy as np
+
+from mrrecon.operators.kernels.compiled import compiled
 
 __all__ = [
     "analyse_columns",
@@ -24,13 +24,6 @@ __all__ = [
     "synthesise_columns",
     "synthesise_planes",
 ]
-
-_options: dict[str, Any] = {
-    "cache": True,
-    "nogil": True,
-    "fastmath": {"contract", "nsz"},
-    "error_model": "numpy",
-}
 
 
 @numba.njit(inline="always")
@@ -45,7 +38,7 @@ def _add_row(out: np.ndarray, row: np.ndarray, factor: float, width: int) -> Non
         out[k] += factor * row[k]
 
 
-@numba.njit(**_options)
+@compiled
 def _analyse_rows(
     rows: np.ndarray, low: np.ndarray, high: np.ndarray, half: int, h: np.ndarray, g: np.ndarray, width: int
 ) -> None:
@@ -64,7 +57,7 @@ def _analyse_rows(
             _add_row(b, row, g[i], width)
 
 
-@numba.njit(**_options)
+@compiled
 def _synthesise_rows(
     low: np.ndarray, high: np.ndarray, rows: np.ndarray, half: int, h: np.ndarray, g: np.ndarray, width: int
 ) -> None:
@@ -83,7 +76,7 @@ def _synthesise_rows(
             _add_row(out, high[k], g[i], width)
 
 
-@numba.njit(**_options)
+@compiled
 def analyse_planes(
     source: np.ndarray,
     target: np.ndarray,
@@ -158,7 +151,7 @@ def analyse_planes(
                 _scale_row(to_plane[y], plane[y], np.float32(1), width)
 
 
-@numba.njit(**_options)
+@compiled
 def synthesise_planes(
     source: np.ndarray,
     target: np.ndarray,
@@ -231,7 +224,7 @@ def synthesise_planes(
                 out[(m + sz) % nz] = row[m]
 
 
-@numba.njit(**_options)
+@compiled
 def analyse_columns(
     array: np.ndarray, block: tuple[int, int, int], h: np.ndarray, g: np.ndarray, start: int, stop: int
 ) -> None:
@@ -247,7 +240,7 @@ def analyse_columns(
         _analyse_rows(rows, column, column[half:], half, h, g, width)
 
 
-@numba.njit(**_options)
+@compiled
 def synthesise_columns(
     array: np.ndarray, block: tuple[int, int, int], h: np.ndarray, g: np.ndarray, start: int, stop: int
 ) -> None:
@@ -263,7 +256,7 @@ def synthesise_columns(
         _synthesise_rows(rows, rows[half:], column, half, h, g, width)
 
 
-@numba.njit(**_options)
+@compiled
 def soft_threshold_rows(
     array: np.ndarray, exits_x: np.ndarray, exits_y: np.ndarray, table: np.ndarray, start: int, stop: int
 ) -> None:

@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 import torch
 
+from mrrecon.errors import PriorInputError
 from mrrecon.priors.adapters.pictures import Channels, ModelPrior
-from mrrecon.priors.base import Condition, SlicePrior
-from mrrecon.priors.errors import PriorInputError
+from mrrecon.priors.base import SlicePrior
+from mrrecon.priors.condition import Condition
 
 __all__ = ["from_denoiser"]
 

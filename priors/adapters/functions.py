@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 import torch
 
+from mrrecon.errors import PriorInputError
 from mrrecon.priors.adapters.pictures import checked_output, shift_and_scale
-from mrrecon.priors.base import Condition, NoisePredictor, SlicePrior
-from mrrecon.priors.errors import PriorInputError
+from mrrecon.priors.base import NoisePredictor, SlicePrior
+from mrrecon.priors.condition import Condition
 from mrrecon.priors.schedule import NoiseSchedule
 
 __all__ = ["from_callable"]

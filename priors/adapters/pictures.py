@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import torch
 
+from mrrecon.errors import PriorInputError
 from mrrecon.priors.base import SlicePrior
 from mrrecon.priors.diffusion import CHUNK_PIXELS
-from mrrecon.priors.errors import PriorInputError
 from mrrecon.priors.padding import pad_to_multiple
 
 __all__ = ["Channels", "ModelPrior", "checked_output", "shift_and_scale"]

@@ -7,10 +7,11 @@ from typing import Any, Literal
 
 import torch
 
+from mrrecon.errors import PriorInputError
 from mrrecon.priors.adapters.pictures import CHANNELS, Channels, ModelPrior
-from mrrecon.priors.base import Condition, NoisePredictor, SlicePrior
+from mrrecon.priors.base import NoisePredictor, SlicePrior
+from mrrecon.priors.condition import Condition
 from mrrecon.priors.diffusion import noise_from_output
-from mrrecon.priors.errors import PriorInputError
 from mrrecon.priors.schedule import NoiseSchedule
 
 __all__ = ["from_diffusers", "from_monai"]

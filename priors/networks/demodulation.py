@@ -54,7 +54,7 @@ class SliceNetwork(nn.Module):
         super().__init__()
         self.demodulate = demodulate
 
-    def forward(self, x: torch.Tensor, level: torch.Tensor, **told: float) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, level: torch.Tensor, **sizes: float) -> torch.Tensor:
         """Predict from noisy slices.
 
         Parameters
@@ -63,7 +63,7 @@ class SliceNetwork(nn.Module):
             ``(B, 2, H, W)``: real and imaginary parts; H and W multiples of the network's ``size_multiple``.
         level
             ``(B,)``: logarithm of the noise level sigma_t / alpha_t.
-        **told
+        **sizes
             What else the network wants to know.
 
         Returns
@@ -72,11 +72,11 @@ class SliceNetwork(nn.Module):
             ``(B, 2, H, W)``.
         """
         if not self.demodulate:
-            return self._predict(x, level, **told)
+            return self._predict(x, level, **sizes)
         factor = demodulation(x, level)
-        return _rotated(self._predict(_rotated(x, factor), level, **told).float(), factor.conj())
+        return _rotated(self._predict(_rotated(x, factor), level, **sizes).float(), factor.conj())
 
-    def _predict(self, x: torch.Tensor, level: torch.Tensor, **told: float) -> torch.Tensor:
+    def _predict(self, x: torch.Tensor, level: torch.Tensor, **sizes: float) -> torch.Tensor:
         raise NotImplementedError
 
 

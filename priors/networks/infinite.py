@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mrrecon.priors.errors import PriorInputError
+from mrrecon.errors import PriorInputError
 from mrrecon.priors.networks.demodulation import SliceNetwork
 from mrrecon.priors.networks.embedding import level_embedding
 from mrrecon.priors.networks.unet import UNet, zeroed
@@ -56,7 +56,7 @@ class InfiniteUNet(SliceNetwork):
     ----------
     size_multiple
         1: any height and width will do.
-    told_relative_size
+    takes_relative_size
         True: the forward pass takes ``relative_size``, how many times finer the pixels are than those of training.
 
     Notes
@@ -73,7 +73,7 @@ class InfiniteUNet(SliceNetwork):
     """
 
     size_multiple = 1
-    told_relative_size = True
+    takes_relative_size = True
 
     def __init__(
         self,
@@ -120,19 +120,19 @@ class InfiniteUNet(SliceNetwork):
     def kernel_interpolation(self, value: KernelInterpolation) -> None:
         self._kernel_interpolation = _known(value)
 
-    def _predict(self, x: torch.Tensor, level: torch.Tensor, **told: float) -> torch.Tensor:
+    def _predict(self, x: torch.Tensor, level: torch.Tensor, **sizes: float) -> torch.Tensor:
         height, width = x.shape[-2:]
-        side = kernel_size(self.kernel, told.get("relative_size", 1.0))
+        side = kernel_size(self.kernel, sizes.get("relative_size", 1.0))
         resizing = _tensor(_kernel_matrix(self.kernel, side, self.kernel_interpolation), x)
         gain = _tensor(np.multiply.outer(_border_gain(height, side), _border_gain(width, side))[..., None], x)
-        told = F.silu(self.level(level_embedding(level, self.embedding)))
+        embedded = F.silu(self.level(level_embedding(level, self.embedding)))
         h = self.stem(x.permute(0, 2, 3, 1))  # channels last from here on: (B, H, W, features)
         for block in self.before:
-            h = block(h, told, resizing, gain)
+            h = block(h, embedded, resizing, gain)
         seen = self.inner(_resample(h, self.grid, self.grid).permute(0, 3, 1, 2), level)
         h = h + _resample(seen.permute(0, 2, 3, 1), height, width)
         for block in self.after:
-            h = block(h, told, resizing, gain)
+            h = block(h, embedded, resizing, gain)
         return self.head(F.silu(self.norm(h))).permute(0, 3, 1, 2)
 
 
@@ -162,14 +162,16 @@ class DepthwiseBlock(nn.Module):
         nn.init.zeros_(self.contract.weight)
         nn.init.zeros_(self.contract.bias)
 
-    def forward(self, x: torch.Tensor, told: torch.Tensor, resizing: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, embedded: torch.Tensor, resizing: torch.Tensor, gain: torch.Tensor
+    ) -> torch.Tensor:
         """Map features ``(B, H, W, features)`` to the same shape.
 
         Parameters
         ----------
         x
             The features.
-        told
+        embedded
             ``(B, embedding)``: the noise level.
         resizing
             ``(n, kernel)``: makes kernels of side n.
@@ -177,7 +179,7 @@ class DepthwiseBlock(nn.Module):
             ``(H, W, 1)``: by how much the window of each pixel is larger than its part inside the slice, so that the
             border sees as much as the interior.
         """
-        scale, shift, scale_2, shift_2 = self.film(told).float()[:, None, None].chunk(4, dim=-1)
+        scale, shift, scale_2, shift_2 = self.film(embedded).float()[:, None, None].chunk(4, dim=-1)
         h = torch.addcmul(shift, F.layer_norm(x.float(), x.shape[-1:]), 1 + scale)
         with torch.autocast(x.device.type, enabled=False):  # half precision makes it slower, not faster
             kernels = resizing @ self.kernel @ resizing.T

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mrrecon.priors.errors import PriorInputError
+from mrrecon.errors import PriorInputError
 from mrrecon.priors.networks.demodulation import SliceNetwork
 from mrrecon.priors.networks.embedding import level_embedding
 

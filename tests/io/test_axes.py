@@ -8,7 +8,7 @@ import pytest
 
 import mrrecon as mr
 from mrrecon.errors import DataError, FileFormatError
-from mrrecon.io.bart_cfl import write_array
+from mrrecon.io.plain_files import write_cfl
 
 SHAPE = (24, 40, 32)
 
@@ -257,7 +257,7 @@ def test_slices_are_written_as_the_kspace_of_a_volume_with_a_note(tmp_path, make
 
 
 def test_maps_and_images_in_cfl_files_have_no_domain(tmp_path, images):
-    write_array(images.astype(np.complex64), tmp_path / "maps.cfl")
+    write_cfl(images.astype(np.complex64), tmp_path / "maps.cfl")
     np.testing.assert_array_equal(mr.io.read_maps(tmp_path / "maps.cfl"), images.astype(np.complex64))
 
 

@@ -20,7 +20,7 @@ from mrrecon.errors import (
     ShapeError,
 )
 from mrrecon.io import checks
-from mrrecon.io.bart_cfl import read_array, write_array
+from mrrecon.io.plain_files import read_cfl, write_cfl
 
 # ---- fastMRI --------------------------------------------------------------------------------------
 
@@ -170,7 +170,7 @@ def test_cfl_written_by_bart(tmp_path, make):
     ):
         subprocess.run(["bart", *command.split()], cwd=tmp_path, check=True, capture_output=True)
     scan = mr.read(tmp_path / "ksp")
-    images = io.formats() and __import__("mrrecon.io.bart_cfl", fromlist=["x"]).read_array(tmp_path / "img.cfl")
+    images = read_cfl(tmp_path / "img.cfl")
     assert scan.shape == (16, 16, 16) and scan.n_coils == 3
     np.testing.assert_allclose(make.ifft(scan.kspace, (1, 2, 3)), images, atol=1e-4 * abs(images).max())
     pattern = io.read_mask(tmp_path / "pat.cfl")
@@ -196,9 +196,9 @@ def test_cfl_round_trip(tmp_path, scan, volume):
         np.testing.assert_array_equal(back.kspace, scan.kspace)
         np.testing.assert_array_equal(back.mask, scan.mask)
     for array in (scan.maps, np.stack([scan.maps, 2 * scan.maps]), volume.volume):
-        np.testing.assert_array_equal(read_array(write_array(array, tmp_path / "b")), array)
+        np.testing.assert_array_equal(read_cfl(write_cfl(array, tmp_path / "b")), array)
     volume.save(tmp_path / "v.cfl")
-    np.testing.assert_array_equal(read_array(tmp_path / "v"), volume.volume)
+    np.testing.assert_array_equal(read_cfl(tmp_path / "v"), volume.volume)
 
 
 def test_cfl_header_against_data(tmp_path, scan):
@@ -442,7 +442,7 @@ def test_masks(tmp_path, scan):
 
     mask = scan.mask
     np.save(tmp_path / "m.npy", mask.astype(np.float32))
-    write_array(mask, tmp_path / "m.cfl")
+    write_cfl(mask, tmp_path / "m.cfl")
     imsave(tmp_path / "m.png", mask, cmap="gray")
     mr.write(scan, tmp_path / "m.h5")
     for suffix in ("npy", "cfl", "png", "h5"):
@@ -455,4 +455,4 @@ def test_masks(tmp_path, scan):
     with pytest.raises(FileFormatError, match="no mask file"):
         io.read_mask(tmp_path / "bad.txt")
     with pytest.raises(ShapeError):
-        write_array(np.ones(3), tmp_path / "x.cfl")
+        write_cfl(np.ones(3), tmp_path / "x.cfl")

@@ -12,7 +12,7 @@ import pytest
 import mrrecon as mr
 from mrrecon.errors import FileFormatError, InsufficientMemoryError, OutputError
 from mrrecon.io import checks
-from mrrecon.io.bart_cfl import write_array
+from mrrecon.io.plain_files import write_cfl
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def files(tmp_path, rng, make):
     kspace = make.fft(make.phantom((24, 32, 28), 4), (1, 2, 3)).astype(np.complex64)
     scan = mr.Acquisition(kspace, np.ones((32, 28), bool))
     mr.write(scan, tmp_path / "own.h5")
-    write_array(kspace, tmp_path / "bart.cfl")
+    write_cfl(kspace, tmp_path / "bart.cfl")
     np.save(tmp_path / "array.npy", kspace)
     make.fastmri(tmp_path / "fastmri.h5", kspace.transpose(1, 0, 2, 3))
     make.calgary(tmp_path / "calgary.h5", kspace)

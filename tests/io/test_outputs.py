@@ -47,10 +47,10 @@ def test_anatomy_in_any_orientation(tmp_path, rng):
         start = nibabel.orientations.axcodes2ornt("RAS")
         turn = nibabel.orientations.ornt_transform(start, nibabel.orientations.axcodes2ornt(codes))
         nibabel.save(original.as_reoriented(turn), tmp_path / f"{codes}.nii.gz")
-        volume, voxel, got = io.read_volume(tmp_path / f"{codes}.nii.gz")
+        volume, grid = io.read_volume(tmp_path / f"{codes}.nii.gz")
         np.testing.assert_array_equal(volume, data)
-        assert voxel == (2.0, 1.5, 1.0)
-        np.testing.assert_allclose(got, affine)
+        assert grid.voxel_size == (2.0, 1.5, 1.0)
+        np.testing.assert_allclose(grid.affine, affine)
 
 
 @pytest.mark.parametrize(("unit", "per_millimetre"), [("meter", 1e-3), ("mm", 1), ("micron", 1e3), ("unknown", 1)])
@@ -62,9 +62,9 @@ def test_anatomy_lengths_are_millimetres_whatever_the_unit(tmp_path, rng, unit, 
     image = nibabel.Nifti1Image(rng.random((5, 6, 7)).astype(np.float32), stored)
     image.header.set_xyzt_units(unit)
     nibabel.save(image, tmp_path / "a.nii")
-    _, voxel, got = io.read_volume(tmp_path / "a.nii")
-    np.testing.assert_allclose(voxel, [0.8, 1.5, 1.0], rtol=1e-6)
-    np.testing.assert_allclose(got, affine, rtol=1e-6)
+    _, grid = io.read_volume(tmp_path / "a.nii")
+    np.testing.assert_allclose(grid.voxel_size, [0.8, 1.5, 1.0], rtol=1e-6)
+    np.testing.assert_allclose(grid.affine, affine, rtol=1e-6)
     assert not recwarn
 
 
@@ -85,9 +85,9 @@ def test_complex_anatomy_keeps_its_phase(tmp_path, rng):
     original = nibabel.Nifti1Image(data, np.diag([2.0, 1.5, 1.0, 1.0]))
     start, turn = (nibabel.orientations.axcodes2ornt(codes) for codes in ("RAS", "PIR"))
     nibabel.save(original.as_reoriented(nibabel.orientations.ornt_transform(start, turn)), tmp_path / "c.nii.gz")
-    volume, voxel, _ = io.read_volume(tmp_path / "c.nii.gz")
+    volume, grid = io.read_volume(tmp_path / "c.nii.gz")
     np.testing.assert_array_equal(volume, data)
-    assert volume.dtype == np.complex64 and voxel == (2.0, 1.5, 1.0)
+    assert volume.dtype == np.complex64 and grid.voxel_size == (2.0, 1.5, 1.0)
 
 
 def test_anatomy_refused(tmp_path):
@@ -179,7 +179,8 @@ def test_montage_layout(tmp_path, volume):
 
     truth = volume.magnitude
     path = io.montage(
-        {"cg": truth * 1.05, "wavelet": truth}, tmp_path / "m.png", reference=truth, voxel_size=(1, 1.2, 0.8),
+        {"cg": truth * 1.05, "wavelet": truth}, tmp_path / "m.png", reference=truth,
+        grid=mr.Grid(truth.shape, (1, 1.2, 0.8)),
         labels={"cg": "26 dB"},
     )  # fmt: skip
     picture = imread(path)[..., :3]
@@ -202,7 +203,8 @@ def test_montage_is_upright(tmp_path):
     for affine, spot in ((np.eye(4), (35, 36, 37)), (flips, (4, 36, 2))):
         data = head.copy()
         data[spot] = 1
-        picture = imread(io.montage({"a": data}, tmp_path / "m.png", affine=affine, centre=spot))[..., :3].max(axis=2)
+        grid = mr.Grid(data.shape, affine=affine)
+        picture = imread(io.montage({"a": data}, tmp_path / "m.png", grid=grid, centre=spot))[..., :3].max(axis=2)
         rows, columns = picture.shape
         picture[: int(0.55 * 120)] = 0  # titles
         picture[:, : int(0.35 * 120)] = 0

@@ -5,7 +5,8 @@ import pytest
 from scipy.ndimage import binary_erosion
 
 from mrrecon import operators, simulation
-from mrrecon.operators.calibration_block import central_samples, sampled_block
+from mrrecon.errors import ShapeError
+from mrrecon.operators.calibration_data import central_samples, sampled_block
 
 SHAPE = (40, 52, 47)
 
@@ -115,9 +116,9 @@ class TestKspaceCentre:
             assert Lazy.read <= 45 * 2 * 20 * 24
 
     def test_wrong_shapes(self, kspace):
-        with pytest.raises(operators.errors.ShapeError, match="coils, x, y, z"):
+        with pytest.raises(ShapeError, match="coils, x, y, z"):
             operators.kspace_centre(kspace[0])
-        with pytest.raises(operators.errors.ShapeError, match="mask has shape"):
+        with pytest.raises(ShapeError, match="mask has shape"):
             operators.kspace_centre(kspace, np.ones((3, 3), bool))
 
 
@@ -235,5 +236,5 @@ class TestCoverage:
         assert 0.3 < found.uncovered < 0.7 and 0.3 < found.unexplained < 0.7
         sets = np.stack([0 * maps, maps])
         assert operators.map_coverage(sets, kspace).unexplained < 0.01
-        with pytest.raises(operators.errors.ShapeError, match="maps have shape"):
+        with pytest.raises(ShapeError, match="maps have shape"):
             operators.map_coverage(maps[:, 1:], kspace)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mrrecon.errors import AdjointError
 from mrrecon.operators import CartesianEncoding, Sense, check_adjoint
-from mrrecon.operators.errors import AdjointError
 
 
 class Matrix:

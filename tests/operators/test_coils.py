@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mrrecon import operators
-from mrrecon.operators.errors import DataError, ShapeError
+from mrrecon.errors import DataError, ShapeError
 
 
 def covariance(coils, rng, scale=1.0):

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mrrecon.errors import DataError, ShapeError
 from mrrecon.operators import fft, fourier, ifft
-from mrrecon.operators.errors import DataError, ShapeError
 
 
 def draw(rng, shape, dtype=np.complex64):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mrrecon import operators
-from mrrecon.operators.errors import DataError, ShapeError
+from mrrecon.errors import DataError, ShapeError
 from mrrecon.simulation import simulate
 
 SHAPE = (40, 48, 44)

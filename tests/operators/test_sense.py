@@ -9,8 +9,8 @@ import pytest
 import sigpy
 import sigpy.mri
 
+from mrrecon.errors import DataError, ShapeError
 from mrrecon.operators import FFT, Sense, autograd, check_adjoint
-from mrrecon.operators.errors import DataError, ShapeError
 
 
 def draw(rng, *shape):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mrrecon.operators.errors import ShapeError
+from mrrecon.errors import ShapeError
 from mrrecon.operators.total_variation import (
     GRADIENT_NORM_SQUARED,
     dual_step,

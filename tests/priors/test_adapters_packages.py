@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from mrrecon.errors import PriorInputError
 from mrrecon.priors import from_denoiser, from_diffusers, from_monai
-from mrrecon.priors.errors import PriorInputError
 
 SHAPES = [(2, 32, 24), (1, 33, 21), (2, 5, 40)]
 TARGETS = ["epsilon", "sample", "v_prediction"]

@@ -9,8 +9,8 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 
+from mrrecon.errors import PriorInputError
 from mrrecon.priors.analytic import GaussianMixturePrior, GaussianPrior
-from mrrecon.priors.errors import PriorInputError
 
 SHAPE = (2, 3)
 
@@ -87,16 +87,6 @@ def test_denoiser_is_tweedies_formula_of_the_density(rng, kind, sigma):
     prior.log_density(x, sigma).sum().backward()  # d/d re + i d/d im
     expected = (x + sigma**2 * x.grad).detach().numpy()
     np.testing.assert_allclose(prior.denoise(noisy, sigma).numpy(), expected, rtol=1e-5, atol=1e-5)
-
-
-@every_kind
-def test_predicted_noise_is_minus_sigma_times_the_score_of_states(kind):
-    prior, t = make(kind), 250
-    alpha, sigma = prior.schedule.alpha(t), prior.schedule.sigma(t)
-    state = torch.as_tensor(complex_normal(np.random.default_rng(2), 3, *SHAPE)).requires_grad_()
-    prior.log_density(state / alpha, sigma / alpha).sum().backward()
-    predicted = prior.predict_noise(state.detach(), t).numpy()
-    np.testing.assert_allclose(predicted, -sigma * state.grad.numpy(), rtol=1e-5, atol=1e-5)
 
 
 @every_kind

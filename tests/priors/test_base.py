@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from mrrecon.priors.base import Condition, SlicePrior
-from mrrecon.priors.errors import PriorError, PriorInputError
+from mrrecon import priors
+from mrrecon.errors import PriorError, PriorInputError
+from mrrecon.priors.base import NoisePredictor, SlicePrior
+from mrrecon.priors.condition import Condition
 from mrrecon.priors.schedule import NoiseSchedule
 
 
@@ -33,6 +35,26 @@ class Phases(SlicePrior):
         return noisy / size * (size + sigma**2) / (1 + sigma**2)
 
 
+class Predictor(NoisePredictor):
+    """The same as Wiener, as a model of the noise: states at a data scale of one are N(0, 1)."""
+
+    name = "predictor"
+
+    def _predict_noise(self, state, t, condition):
+        return self.schedule.sigma(t).float() * state
+
+
+class AroundAnImage(SlicePrior):
+    """Pixels around a picture that must be given, of the variance 1 per part."""
+
+    name = "around"
+    needs = frozenset({"image"})
+
+    def _denoise(self, noisy, sigma, condition):
+        image = torch.as_tensor(condition.image)
+        return image + (noisy - image) / (1 + sigma**2)
+
+
 @pytest.fixture
 def slices(rng):
     return (rng.standard_normal((3, 6, 5)) + 1j * rng.standard_normal((3, 6, 5))).astype(np.complex64)
@@ -48,8 +70,6 @@ def test_numpy_and_torch_come_back_as_given(slices, dtype, single):
     tensor = prior.denoise(torch.as_tensor(given), 2.0)
     assert isinstance(tensor, torch.Tensor) and tensor.dtype == torch.complex64
     np.testing.assert_array_equal(tensor.numpy(), clean)
-    assert isinstance(prior.predict_noise(given, 10), np.ndarray)
-    assert prior.predict_noise(torch.as_tensor(given), 10).shape == given.shape
 
 
 def test_priors_see_a_batch_in_single_precision_and_the_condition(slices):
@@ -75,7 +95,7 @@ def test_the_scale_is_the_unit_of_slices_and_noise(slices, prior):
 @pytest.mark.parametrize("data_scale", [1.0, 0.4, 3.0])
 @pytest.mark.parametrize("schedule", [NoiseSchedule(), NoiseSchedule("cosine")], ids=["linear", "cosine"])
 def test_predicted_noise_and_denoised_slices_are_two_views_of_one_thing(slices, data_scale, schedule):
-    prior = Phases()
+    prior = Predictor()
     prior.data_scale, prior.schedule = data_scale, schedule
     t = np.array([3.0, 150.5, 700.0])
     alpha = schedule.alpha(t)[:, None, None]
@@ -88,7 +108,7 @@ def test_predicted_noise_and_denoised_slices_are_two_views_of_one_thing(slices, 
 
 def test_predicted_noise_is_the_noise_on_average(rng):
     """What is exactly N(0, 1) per part has the optimal prediction sigma x_t."""
-    prior, schedule = Wiener(), NoiseSchedule()
+    prior, schedule = Predictor(), NoiseSchedule()
     clean, noise = ((rng.standard_normal((40, 30, 30, 2)) @ [1, 1j]).astype(np.complex64) for _ in range(2))
     for t in (100, 300):
         state = schedule.add_noise(clean, noise, t)
@@ -98,7 +118,7 @@ def test_predicted_noise_is_the_noise_on_average(rng):
 
 
 def test_a_clean_state_has_no_noise(slices):
-    assert not Wiener().predict_noise(slices, -1).any()
+    assert not Predictor().predict_noise(slices, -1).any()
 
 
 def test_gradients_pass_where_they_are_wanted_and_only_there(slices):
@@ -107,11 +127,11 @@ def test_gradients_pass_where_they_are_wanted_and_only_there(slices):
     size = x.detach().abs()
     expected = 2 * (size + 0.25) / 1.25**2 * x.detach() / size
     torch.testing.assert_close(x.grad, expected)
-    assert prior.predict_noise(x, 50).requires_grad
+    assert Predictor().predict_noise(x, 50).requires_grad
     assert not prior.denoise(x.detach(), 0.5).requires_grad
     with torch.no_grad():
         assert not prior.denoise(x, 0.5).requires_grad
-        assert not prior.predict_noise(x, 50).requires_grad
+        assert not Predictor().predict_noise(x, 50).requires_grad
 
 
 def test_input_is_never_changed_and_never_shared(slices):
@@ -122,7 +142,6 @@ def test_input_is_never_changed_and_never_shared(slices):
     for given in (slices, torch.as_tensor(slices)):
         before = given.copy() if isinstance(given, np.ndarray) else given.clone()
         InPlace().denoise(given, 0.1)
-        InPlace().predict_noise(given, 10)
         assert (given == before).all()
 
 
@@ -159,7 +178,7 @@ def test_unusable_slices_are_refused_by_name(bad, message):
     with pytest.raises(PriorInputError, match=f"noisy.*{message}"):
         Wiener().denoise(bad, 0.1)
     with pytest.raises(PriorInputError, match=f"state.*{message}"):
-        Wiener().predict_noise(bad, 10)
+        Predictor().predict_noise(bad, 10)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +203,7 @@ def test_unusable_noise_levels_are_refused(slices, sigma, message):
 @pytest.mark.parametrize("t", [-1.5, math.nan, [1, 2]])
 def test_unusable_times_are_refused(slices, t):
     with pytest.raises(PriorInputError, match=r"^t must be"):
-        Wiener().predict_noise(slices, t)
+        Predictor().predict_noise(slices, t)
 
 
 @pytest.mark.parametrize("scale", [0, -1.0, math.nan, math.inf, [1.0], None, "unit"])
@@ -219,3 +238,52 @@ def test_conditions_are_cut_with_the_batch():
 def test_impossible_conditions_are_refused(bad):
     with pytest.raises(PriorInputError, match="Condition"):
         Condition(**bad)
+
+
+# ---- what is known -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("plane", [0, 1, 2])
+@pytest.mark.parametrize("backwards", [(False, False), (True, False), (True, True)])
+def test_volumes_are_cut_as_the_slices_are_asked_for(rng, plane, backwards):
+    volume = (rng.standard_normal((5, 6, 7)) + 1j).astype(np.complex64)
+    chosen = np.array([3, 0, 4])
+    turned = tuple(slice(None, None, -1 if b else 1) for b in backwards)
+    expected = np.moveaxis(volume, plane, 0)[chosen][(slice(None), *turned)]
+    condition = Condition(plane=plane, depth=2 * chosen / (volume.shape[plane] - 1) - 1, reversed=backwards)
+    noisy = np.zeros_like(expected)
+    found = AroundAnImage().given(image=volume).denoise(noisy, [1.0, 2.0, 3.0], condition)
+    np.testing.assert_allclose(found, expected * np.array([0.5, 0.8, 0.9])[:, None, None], rtol=1e-5)
+
+
+def test_one_picture_is_for_all_slices(slices):
+    prior = AroundAnImage().given(image=slices[0])
+    np.testing.assert_allclose(prior.denoise(slices, 1.0), (slices + slices[0]) / 2, rtol=1e-5)
+    backwards = prior.denoise(slices, 1.0, Condition(reversed=(True, False)))
+    np.testing.assert_allclose(backwards, (slices + slices[0][::-1]) / 2, rtol=1e-5)
+    assert prior.name == "around" and prior.needs == frozenset() and prior.levels(3) == AroundAnImage().levels(3)
+
+
+def test_priors_with_other_things_given_are_other_priors(slices):
+    def digest(prior, **known):
+        return priors.identity(prior.given(**known))
+
+    prior = priors.TikhonovPrior(1.0)
+    same = digest(prior, image=slices)
+    assert same == digest(priors.TikhonovPrior(1.0), image=slices.copy())
+    others = [
+        digest(prior, image=slices + 1),
+        digest(prior, mask=slices),
+        digest(priors.TikhonovPrior(2.0), image=slices),
+    ]
+    assert len({same, *others}) == 4
+
+
+def test_what_is_needed_and_not_given_is_refused(slices):
+    with pytest.raises(PriorInputError, match=r"The prior around needs image: give it as prior.given\(image=...\)"):
+        AroundAnImage().denoise(slices, 1.0)
+    with pytest.raises(PriorInputError, match="There is no pictures in a condition; give image, mask, features"):
+        AroundAnImage().given(pictures=slices)
+    condition = Condition(plane=0, depth=np.array([-1.0, 0.0, 1.0]))
+    with pytest.raises(PriorInputError, match="must be on the grid of the volume"):
+        AroundAnImage().given(image=np.zeros((3, 5, 5))).denoise(slices, 1.0, condition)

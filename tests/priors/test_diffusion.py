@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from mrrecon.priors.base import Condition
+from mrrecon import priors
+from mrrecon.errors import PriorError, PriorInputError
+from mrrecon.priors.condition import Condition
 from mrrecon.priors.diffusion import DiffusionPrior
-from mrrecon.priors.errors import PriorError, PriorInputError
 from mrrecon.priors.schedule import NoiseSchedule
 
 UNET = {"type": "unet", "channels": [16, 32], "blocks": 1, "embedding": 16, "groups": 8, "patch": 2}
@@ -118,10 +119,8 @@ def test_settings_and_weights_make_the_same_prior(slices):
 
 
 def test_saved_and_loaded(slices, tmp_path):
-    from mrrecon import priors
-
     prior = random_prior(name="p", voxel_sizes=(1, 2))
-    prior.save(tmp_path / "p", card="# p")
+    priors.save(prior, tmp_path / "p", card="# p")
     again = priors.load(tmp_path / "p", precision="fp32")
     assert math.isclose(again.data_scale, prior.data_scale) and again.name == "p"
     np.testing.assert_allclose(again.denoise(slices, 0.2), prior.denoise(slices, 0.2), rtol=1e-4, atol=1e-5)
@@ -141,7 +140,7 @@ def test_a_network_with_growing_kernels_is_told_the_voxel_size(slices):
 
 def test_made_from_a_module_it_cannot_be_saved(tmp_path):
     with pytest.raises(PriorError, match="settings"):
-        DiffusionPrior(Exact(1.0, "noise")).save(tmp_path / "p")
+        priors.save(DiffusionPrior(Exact(1.0, "noise")), tmp_path / "p")
 
 
 @pytest.mark.parametrize(

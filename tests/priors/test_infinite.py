@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mrrecon.priors.errors import PriorInputError
+from mrrecon.errors import PriorInputError
 from mrrecon.priors.networks import build
 from mrrecon.priors.networks.infinite import InfiniteUNet, depthwise, kernel_size, resize_kernel
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrrecon.priors.errors import PriorInputError
+from mrrecon.errors import PriorInputError
 from mrrecon.priors.padding import pad_to_multiple
 
 sides = st.integers(1, 20)

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from mrrecon.errors import PriorInputError
 from mrrecon.priors.analytic import GaussianMixturePrior, GaussianPrior
-from mrrecon.priors.base import Condition, SlicePrior
+from mrrecon.priors.base import SlicePrior
 from mrrecon.priors.classical import TikhonovPrior, TotalVariationPrior, WaveletPrior
-from mrrecon.priors.errors import PriorInputError
-from mrrecon.priors.sampling import ddim_step, sample, sampling_times
+from mrrecon.priors.condition import Condition
+from mrrecon.priors.sampling import ddim_step, sample
 from mrrecon.priors.schedule import NoiseSchedule, complex_noise
 
 SCHEDULES = {
@@ -31,35 +32,37 @@ def gaussian():
 # ---- the formula ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("scale", [1.0, 2.0])
 @pytest.mark.parametrize("eta", [0.0, 0.5, 0.95, 1.0])
 @pytest.mark.parametrize(("t", "following"), [(948, 936), (24, 12), (500.5, 3.25)])
-def test_step_is_the_published_formula(rng, eta, t, following):
+def test_step_is_the_published_formula(rng, eta, t, following, scale):
     schedule = NoiseSchedule()
     clean, noise, fresh = (rng.standard_normal((2, 3, 3, 2)) @ [1, 1j] for _ in range(3))
-    now, then = schedule.alpha(t) ** 2, schedule.alpha(following) ** 2  # METHODS.md's alpha bar
+    now, then = schedule.alpha(t) ** 2, schedule.alpha(following) ** 2  # alpha bar, as published
     spread = math.sqrt((1 - then) / (1 - now)) * math.sqrt(1 - now / then)
-    expected = math.sqrt(then) * clean + math.sqrt(1 - then - eta**2 * spread**2) * noise + eta * spread * fresh
-    np.testing.assert_allclose(ddim_step(schedule, clean, noise, t, following, eta, fresh), expected, rtol=1e-12)
+    state = math.sqrt(then) * scale * clean + math.sqrt(1 - then - eta**2 * spread**2) * noise + eta * spread * fresh
+    levels = (schedule.noise_level(t) / scale, schedule.noise_level(following) / scale)
+    found = ddim_step(clean, noise, *levels, eta, fresh)
+    np.testing.assert_allclose(found, state / (math.sqrt(then) * scale), rtol=1e-6)
 
 
-def test_full_eta_is_the_posterior_variance_of_ddpm(rng):
+def test_full_eta_is_the_posterior_variance_of_ddpm():
     schedule, zero, one = NoiseSchedule(), np.zeros((1, 1, 1)), np.ones((1, 1, 1))
     betas, t = np.linspace(1e-4, 0.02, 1000), 400
     bars = np.cumprod(1 - betas)
-    expected = math.sqrt((1 - bars[t - 1]) / (1 - bars[t]) * betas[t])
-    assert ddim_step(schedule, zero, zero, t, t - 1, 1.0, one).item() == pytest.approx(expected, rel=1e-9)
+    expected = math.sqrt((1 - bars[t - 1]) / (1 - bars[t]) * betas[t] / bars[t - 1])
+    levels = schedule.noise_level(t), schedule.noise_level(t - 1)
+    assert ddim_step(zero, zero, *levels, 1.0, one).item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_last_step_is_the_estimate_itself(rng):
     clean, noise = rng.standard_normal((2, 1, 4, 4))
-    np.testing.assert_array_equal(ddim_step(NoiseSchedule(), clean, noise, 12, -1, 1.0, None), clean)
+    np.testing.assert_array_equal(ddim_step(clean, noise, 0.1, 0.0, 1.0, None), clean)
 
 
 def test_without_fresh_noise_a_perfect_prediction_stays_on_its_line(rng):
-    schedule = NoiseSchedule()
     clean, noise = (rng.standard_normal((2, 4, 4, 2)) @ [1, 1j] for _ in range(2))
-    there = ddim_step(schedule, clean, noise, 900, 100)
-    np.testing.assert_allclose(there, schedule.add_noise(clean, noise, 100), rtol=1e-12)
+    np.testing.assert_allclose(ddim_step(clean, noise, 20.0, 0.3), clean + 0.3 * noise, rtol=1e-6)
 
 
 # ---- times ---------------------------------------------------------------------------------------------------------
@@ -67,14 +70,18 @@ def test_without_fresh_noise_a_perfect_prediction_stays_on_its_line(rng):
 
 @pytest.mark.parametrize("spacing", ["time", "noise-level"])
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
-def test_times_fall_from_the_last_to_clean(schedule, spacing):
-    times = sampling_times(schedule, 30, spacing=spacing)
-    assert len(times) == 31 and times[-1] == -1
-    assert times[0] == pytest.approx(schedule.steps - 1) and times[-2] == pytest.approx(0, abs=1e-9)
-    assert np.all(np.diff(times) < 0)
-    even = times[:-1] if spacing == "time" else np.log([schedule.noise_level(t) for t in times[:-1]])
+def test_levels_fall_from_the_highest_to_the_least(schedule, spacing):
+    prior = TikhonovPrior()
+    prior.schedule, prior.data_scale = schedule, 2.0
+    levels = prior.levels(30, spacing=spacing)
+    assert len(levels) == 30 and np.all(np.diff(levels) < 0)
+    assert levels[0] == pytest.approx(schedule.max_noise_level / 2)
+    assert levels[-1] == pytest.approx(schedule.noise_level(0) / 2)
+    even = schedule.time(2 * np.array(levels)) if spacing == "time" else np.log(levels)
     np.testing.assert_allclose(np.diff(even), np.mean(np.diff(even)), rtol=1e-6)
-    assert sampling_times(schedule, 5, first=50, spacing=spacing)[0] == pytest.approx(50)
+    assert prior.levels(5, 0.2, spacing)[0] == pytest.approx(0.2)
+    assert prior.levels(5, 1e6, spacing)[0] == pytest.approx(levels[0])
+    assert len(prior.levels()) == schedule.steps and prior.levels()[-1] == pytest.approx(levels[-1])
 
 
 # ---- distributions -------------------------------------------------------------------------------------------------
@@ -82,12 +89,12 @@ def test_times_fall_from_the_last_to_clean(schedule, spacing):
 
 @pytest.mark.parametrize("spacing", ["time", "noise-level"])
 def test_deterministic_samples_of_a_gaussian_become_exact_as_steps_grow(gaussian, spacing):
-    """Solution of the probability flow: ``m + sqrt(v / (alpha^2 v + sigma^2)) (x_T - alpha m)``."""
+    """Solution of the probability flow from the noise level l: ``m + sqrt(v / (v + l^2)) (z_T - m)``."""
     shape = (50, 1, 3)
     start = complex_noise(shape, torch.Generator().manual_seed(6)).numpy()
-    alpha, sigma = gaussian.schedule.alpha(999), gaussian.schedule.sigma(999)
+    level = gaussian.levels(1)[0]
     mean, variance = gaussian.mean.numpy(), np.diag(gaussian.covariance).real.reshape(1, 3)
-    exact = mean + np.sqrt(variance / (alpha**2 * variance + sigma**2)) * (start - alpha * mean)
+    exact = mean + np.sqrt(variance / (variance + level**2)) * (level * start - mean)
     errors = [abs(sample(gaussian, shape, 6, steps=n, spacing=spacing) - exact).max() for n in (50, 200, 800)]
     assert errors[1] < errors[0] / 2.5 and errors[2] < errors[1] / 2.5  # first order in the step
     assert errors[2] < 0.05
@@ -180,8 +187,8 @@ def test_each_batch_has_its_part_of_the_condition():
 
 def test_sampling_starts_where_it_is_told(gaussian):
     levels = []
-    sample(gaussian, (1, 3), 0, steps=3, first=948, callback=lambda s: levels.append(s.noise_level))
-    assert levels[0] == pytest.approx(gaussian.schedule.noise_level(948))
+    sample(gaussian, (1, 3), 0, steps=3, first=7.5, callback=lambda s: levels.append(s.noise_level))
+    assert levels[0] == pytest.approx(7.5)
 
 
 @pytest.mark.parametrize(
@@ -197,9 +204,9 @@ def test_sampling_starts_where_it_is_told(gaussian):
         ({"eta": -0.1}, "eta must be between 0 and 1"),
         ({"eta": 1.1}, "eta must be between 0 and 1"),
         ({"eta": math.nan}, "eta must be between 0 and 1"),
-        ({"first": 1000}, "first must be a time above 0 and up to 999"),
-        ({"first": 0}, "first must be"),
-        ({"spacing": "log"}, "spacing must be one of time, noise-level"),
+        ({"first": 0}, "The first noise level must be above 0.01, the last one of"),
+        ({"first": math.nan}, "The first noise level must be above"),
+        ({"spacing": "log"}, "spacing must be one of noise-level, time"),
         ({"batch": 0}, "batch must be"),
         ({"shape": (2, 4, 4)}, r"slices of \(1, 3\), got \(4, 4\)"),
     ],

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from mrrecon.errors import PriorInputError
 from mrrecon.priors.base import SlicePrior
-from mrrecon.priors.errors import PriorInputError
-from mrrecon.priors.sampling import sample, sampling_times
+from mrrecon.priors.sampling import sample
 from mrrecon.priors.schedule import NoiseSchedule, complex_noise
 
 SCHEDULES = {
@@ -214,10 +214,9 @@ def test_usable_tables_have_their_own_values_and_a_continuous_inverse(table):
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
 def test_samplers_come_down_to_the_first_noise_of_any_table(table, spacing):
     schedule = NoiseSchedule(kind="table", alpha_bar=table)
-    times = sampling_times(schedule, 5, spacing=spacing)
-    levels = [schedule.noise_level(t) for t in times]
-    assert levels[0] == pytest.approx(schedule.max_noise_level) and times[-1] == -1
-    assert levels[-2] == pytest.approx(schedule.noise_level(schedule.first_time), rel=1e-6) and min(levels[:-1]) > 0
+    levels = schedule.levels(5, spacing=spacing)
+    assert levels[0] == pytest.approx(schedule.max_noise_level)
+    assert levels[-1] == pytest.approx(schedule.noise_level(schedule.first_time), rel=1e-6) and min(levels) > 0
     prior = Unit()
     prior.schedule = schedule
     drawn = sample(prior, (4, 40, 40), seed=0, steps=200, eta=1.0, spacing=spacing)

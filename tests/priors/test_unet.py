@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from mrrecon.priors.errors import PriorInputError
+from mrrecon.errors import PriorInputError
 from mrrecon.priors.networks import build
 from mrrecon.priors.networks.demodulation import demodulation
 from mrrecon.priors.networks.unet import UNet

@@ -24,11 +24,12 @@ def slices(voxel_size: float) -> np.ndarray:
     """Slices of the MNI152 template, on which no prior was trained, with a smooth phase; bright tissue is one."""
     from nilearn.datasets import load_mni152_template
 
+    from mrrecon.grid import Grid
     from mrrecon.resolution import change_resolution
 
     image = load_mni152_template(resolution=1)
     volume = np.asarray(image.get_fdata(), np.float32)
-    volume, _, _ = change_resolution(volume, (1.0, 1.0, 1.0), np.eye(4), (voxel_size,) * 3)
+    volume, _ = change_resolution(volume, Grid(volume.shape), (voxel_size,) * 3)
     volume = volume / np.percentile(volume[volume > 0.1 * volume.max()], 99)
     third = volume.shape[2] // 2
     chosen = np.moveaxis(volume[:, :, third : third + 2], 2, 0)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import numpy as np
 import pytest
 from solver_scans import centred_fft, make_scan, nrmse
 
+from mrrecon import operators
 from mrrecon.acquisition import Acquisition
 from mrrecon.solvers import CGSense
+from mrrecon.solvers.parts.intensity import restored
+from mrrecon.solvers.parts.loop import Start
+from mrrecon.solvers.parts.problem import Problem
 
 
 def dense_solution(scan: Acquisition, lam: float) -> np.ndarray:
@@ -59,3 +65,33 @@ def test_solved_problems_end_without_dividing_by_nothing():
     scan = make_scan(snr=None, fraction=1.0)
     result = CGSense(lam=0, max_iter=300, tolerance=0)(scan)
     assert nrmse(result.volume, scan.reference) < 1e-4
+
+
+def test_unknown_on_a_finer_grid_is_solved_by_the_same_method():
+    """Least squares over A P, P averaging a finer grid, against dense algebra."""
+    scan = make_scan(shape=(6, 8, 8), snr=20, fraction=0.6, coils=2)
+    problem = Problem.of(scan, "test")
+    finer = problem.grid.with_shape((9, 12, 8))
+    composed = problem.over(operators.Resampling(finer.shape, problem.grid.shape), finer)
+    columns = np.eye(int(np.prod(finer.shape)), dtype=np.complex64).reshape(-1, 1, *finer.shape)
+    normal = np.array([composed.encoding.normal(column).ravel() for column in columns]).T
+    lam = 0.05
+    ridge = lam * composed.lipschitz * np.eye(len(normal))
+    expected = np.linalg.solve(normal + ridge, composed.backprojection.ravel()).reshape(1, *finer.shape)
+    for step in islice(CGSense().iterations(composed, lam, Start(composed.start(None))), 60):  # noqa: B007
+        pass
+    assert nrmse(step.image, expected) < 1e-3
+    assert np.linalg.eigvalsh(normal)[-1] <= composed.lipschitz * 1.001
+    assert composed.noise**2 * composed.lipschitz == pytest.approx(problem.noise**2 * problem.lipschitz)
+
+
+def test_intensities_are_restored_on_another_grid_too():
+    problem = Problem.of(make_scan(shape=(16, 18, 20), snr=None, fraction=1.0, coils=4), "test")
+    finer = problem.grid.with_shape((20, 25, 20))
+    composed = problem.over(operators.Resampling(finer.shape, problem.grid.shape), finer)
+    image = operators.Resampling(problem.grid.shape, finer.shape).forward(problem.backprojection)
+    error, left = (
+        abs((composed.backprojection - composed.encoding.normal(x)).sum())
+        for x in (0.7 * image, restored(composed, 0.7 * image))
+    )
+    assert left < 0.3 * error

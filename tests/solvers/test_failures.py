@@ -7,18 +7,18 @@ import pytest
 import torch
 from solver_scans import make_scan, nrmse
 
-from mrrecon import priors, solvers
+from mrrecon import errors, priors, solvers
 from mrrecon.cli import main
 from mrrecon.errors import CalibrationError, DataError, MRReconError, ShapeError, SolverError
 from mrrecon.io import write
 from mrrecon.reconstruction import Reconstruction
-from mrrecon.solvers import problem as problems
+from mrrecon.solvers.parts import problem as problems
 
 SHAPE = (16, 20, 18)
 WITH_PRIOR = {
     "proximal": ("variational", {}),
-    "gradient": ("variational", {"optimizer": "gradient", "slices": 5}),
-    "paper": ("variational", {"optimizer": "paper", "slices": 5}),
+    "red-diff": ("red-diff", {"slices": 5}),
+    "published": ("published", {"slices": 5}),
     "dds": ("dds", {}),
     "tpdm": ("tpdm", {}),
     "diffusion-mbir": ("diffusion-mbir", {}),
@@ -84,8 +84,8 @@ def test_a_prior_that_fails_leaves_the_iterate_before(method, breaks, said):
     with pytest.raises(SolverError, match=said) as caught:
         solver_of(method, broken)(scan)
     partial = caught.value.partial
-    assert isinstance(caught.value.__cause__, priors.PriorFailure)
-    assert len(partial.history) == 4 and partial.settings["stopped"] in str(caught.value)
+    assert isinstance(caught.value.__cause__, errors.PriorFailure)
+    assert len(partial.history) == 4 and partial.stopped in str(caught.value)
     np.testing.assert_array_equal(partial.volume, images[3])
 
 
@@ -97,9 +97,9 @@ def test_a_prior_that_fails_at_once_leaves_nothing(method):
 
 
 def test_a_method_that_needs_other_data_is_refused_as_before():
-    with pytest.raises(DataError, match="first_level must be above"):
+    with pytest.raises(errors.PriorInputError, match="first noise level must be above"):
         solver_of("dds", first_level=1e-9)(make_scan(shape=SHAPE))
-    with pytest.raises(priors.UnknownPriorError):
+    with pytest.raises(errors.UnknownPriorError):
         solver_of("proximal", "no-such-prior")(make_scan(shape=SHAPE))
 
 
@@ -133,7 +133,7 @@ def test_the_command_line_keeps_what_was_good_beside_and_exits_with_three(scan_f
     found = {path.name for path in tmp_path.iterdir()} - {"v.nii.gz.checkpoint"}
     assert found == {"v.partial.h5", "v.partial-2.h5"}
     kept = Reconstruction.load(tmp_path / "v.partial.h5")
-    assert kept.settings["stopped"].endswith("in iteration 4") and len(kept.history) == 3
+    assert kept.stopped.endswith("in iteration 4") and len(kept.history) == 3
     sound = solvers.Variational(prior=Fragile())(make_scan(shape=SHAPE), lambda status: status.iteration == 3)
     assert nrmse(kept.volume, sound.volume) < 1e-5
 
@@ -163,7 +163,7 @@ def test_a_wild_start_never_gives_a_wild_image(method, size):
 def test_a_method_that_diverges_fails():
     scan = make_scan(shape=SHAPE)
     with pytest.raises(SolverError, match=r"times as large as the signal of the data|not finite") as caught:
-        solvers.Variational(prior="tikhonov", optimizer="gradient", lam=1e4, max_iter=12)(scan)
+        solvers.RedDiff(prior="tikhonov", lam=1e4, max_iter=12)(scan)
     assert caught.value.partial is None
 
 
@@ -178,7 +178,7 @@ def test_a_volume_that_is_not_finite_is_no_result(name):
 
 def test_tuning_counts_a_failure_as_infinitely_wrong():
     scan, fails = make_scan(shape=SHAPE), {"lam": [1e4, 0.03]}
-    solver = solvers.Variational(prior="tikhonov", optimizer="gradient", max_iter=12)
+    solver = solvers.RedDiff(prior="tikhonov", max_iter=12)
     tuned = solvers.tune(solver, scan, fails)
     assert tuned.solver.lam == 0.03 and np.isinf(tuned.trials[0].error) and np.isfinite(tuned.trials[1].error)
     with pytest.raises(SolverError):
@@ -237,14 +237,14 @@ def test_without_regularisation_no_noise_is_needed(solver, monkeypatch):
     monkeypatch.setattr(problems, "_noise_level", unknown)
     result = solver(scan)
     assert nrmse(result.volume, scan.reference) < 1e-3
-    assert result.settings["noise"] is None and "chi_squared" not in result.metrics
+    assert result.estimates["noise"] is None and "chi_squared" not in result.metrics
 
 
 def test_what_is_in_units_of_the_noise_needs_it(monkeypatch):
     scan = make_scan(shape=SHAPE)
     given = solvers.CGSense(lam=0.01)(scan)
-    gradient = solvers.Variational(prior="tikhonov", optimizer="gradient", lam=0.05, max_iter=3)
-    assert given.settings["noise"] > 0 and given.metrics["chi_squared"] > 0
+    gradient = solvers.RedDiff(prior="tikhonov", lam=0.05, max_iter=3)
+    assert given.estimates["noise"] > 0 and given.metrics["chi_squared"] > 0
     monkeypatch.setattr(problems, "_noise_level", unknown)
     np.testing.assert_array_equal(solvers.CGSense(lam=0.01)(scan).volume, given.volume)
     assert "prior_influence" in gradient(scan).extras

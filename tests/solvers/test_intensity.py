@@ -10,10 +10,10 @@ from solver_scans import centred_fft, coil_maps, make_scan
 
 from mrrecon.acquisition import Acquisition
 from mrrecon.operators import make_mask
+from mrrecon.operators.signal_level import signal_scale
 from mrrecon.solvers import CGSense, L1Wavelet, TotalVariation, Variational, ZeroFilled
-from mrrecon.solvers.intensity import restored
-from mrrecon.solvers.problem import pose
-from mrrecon.solvers.scaling import signal_scale
+from mrrecon.solvers.parts.intensity import restored
+from mrrecon.solvers.parts.problem import Problem
 
 AXES = (1, 2, 3)
 METHODS = [CGSense(), L1Wavelet(), TotalVariation(), Variational(prior="brain-small")]
@@ -84,18 +84,18 @@ def test_scale_is_the_object_s_whatever_the_air():
 
 def test_only_low_frequencies_are_put_back_and_only_where_coils_see():
     scan = make_scan(snr=20, fraction=0.3)
-    problem = pose(scan, "test")
+    problem = Problem.of(scan, "test")
     image = problem.backprojection * np.float32(0.5)
     change = restored(problem, image) - image
-    energy = np.abs(centred_fft(change, (0, 1, 2))) ** 2
+    energy = np.abs(centred_fft(change[0], (0, 1, 2))) ** 2
     inside = np.zeros(energy.shape, bool)
     inside[tuple(slice(n // 2 - round(0.2 * n), n // 2 + round(0.2 * n) + 1) for n in energy.shape)] = True
     assert energy[~inside].sum() < 1e-6 * energy.sum() and energy.sum() > 0
 
     blind = scan.maps.copy()
     blind[:, :, :10] = 0
-    problem = pose(replace(scan, maps=blind), "test")
-    assert not restored(problem, np.zeros_like(problem.backprojection))[:, :10].any()
+    problem = Problem.of(replace(scan, maps=blind), "test")
+    assert not restored(problem, np.zeros_like(problem.backprojection))[0, :, :10].any()
 
 
 def test_the_minimiser_itself_is_to_be_had():

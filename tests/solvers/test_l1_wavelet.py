@@ -10,16 +10,16 @@ from solver_scans import make_scan, psnr
 
 from mrrecon.operators.wavelet import WaveletTransform
 from mrrecon.solvers import CGSense, L1Wavelet
-from mrrecon.solvers.problem import pose
+from mrrecon.solvers.parts.problem import Problem
 
 SHAPE = (24, 40, 36)
 
 
 def objective(scan, volume, lam, shifts=8):
     """Data term plus penalty, the penalty averaged over shifts, at the solver's unit scale."""
-    problem = pose(scan, "test")
+    problem = Problem.of(scan, "test")
     x = volume / np.float32(problem.scale)
-    normal, b = problem.encoding.normal(x), problem.backprojection
+    normal, b = problem.encoding.normal(x[None])[0], problem.backprojection[0]
     transform = WaveletTransform(scan.shape, "haar", 3)
     details = transform.level_map() > 0
     penalty = np.mean([np.abs(transform.forward(x, (s, s + 1, 2 * s)))[details].sum() for s in range(shifts)])

@@ -11,23 +11,22 @@ from gaussian_scans import SPREAD, encoding_matrix, gaussian_scan, measured, tru
 from solver_scans import make_scan, nrmse
 
 from mrrecon import priors
+from mrrecon.grid import Grid
 from mrrecon.operators.backend import to_device
 from mrrecon.solvers import DDS, TPDM, DiffusionMBIR
-from mrrecon.solvers.dds import WarmDataStep
 from mrrecon.solvers.diffusion_mbir import differences, differences_adjoint
-from mrrecon.solvers.problem import pose
-from mrrecon.solvers.sampling import (
+from mrrecon.solvers.parts.plane_priors import PlanePriors
+from mrrecon.solvers.parts.posterior_steps import (
     DataResidual,
     Guess,
-    NoiseLadder,
     Samples,
+    WarmDataStep,
     WhiteNoise,
     perturbation,
-    predicted_noise,
 )
-from mrrecon.solvers.sliced_prior import SlicedPrior
+from mrrecon.solvers.parts.problem import Problem
 
-UNIT = (1.0, 1.0, 1.0)
+CUBE = Grid((9, 8, 10))
 
 
 def guess_of(problem, clean, error, weight, plane=0):
@@ -36,7 +35,7 @@ def guess_of(problem, clean, error, weight, plane=0):
 
 @pytest.fixture(scope="module")
 def problem():
-    return pose(gaussian_scan(), "test")
+    return Problem.of(gaussian_scan(), "test")
 
 
 @pytest.fixture(scope="module")
@@ -50,34 +49,15 @@ def normal(problem):
 # ---- noise levels ------------------------------------------------------------------------------------------
 
 
-def test_ladder_starts_at_the_highest_level_that_all_priors_know():
+def test_levels_start_at_the_highest_that_all_priors_know():
     three = [priors.load("tikhonov") for _ in range(3)]
     three[1].data_scale = 4.0
-    prior = SlicedPrior(three, UNIT)
+    prior = PlanePriors(three, CUBE)
     highest = priors.NoiseSchedule().max_noise_level
     for first, expected in ((None, highest / 4), (1e3, highest / 4), (2.0, 2.0)):
-        ladder = NoiseLadder.of(prior, 5, "noise-level", first)
-        levels = [ladder.level(t) for t in ladder.times]
-        assert levels[0] == pytest.approx(expected) and levels[-1] == 0
-        assert len(levels) == 6 and np.all(np.diff(levels) < 0)
-
-
-@pytest.mark.parametrize("eta", [0.0, 0.6])
-def test_descent_mixes_old_and_fresh_noise_to_the_next_level(rng, eta):
-    prior = priors.load("tikhonov")
-    prior.data_scale = 2.0
-    ladder = NoiseLadder.of(SlicedPrior(prior, UNIT), 3, "time", None)
-    t, following = ladder.times[0], ladder.times[1]
-    clean, noise, fresh = (white(rng, 9, 8, 10).astype(np.complex64) for _ in range(3))
-    state = ladder.descend(clean, noise, t, following, eta, fresh)
-    alpha, after = (np.sqrt(np.prod(1 - np.linspace(1e-4, 0.02, 1000)[: int(n) + 1])) for n in (999, 499))
-    assert (t, following) == (999, 499.5)
-    after = np.sqrt(after**2 * np.sqrt(1 - np.linspace(1e-4, 0.02, 1000)[500]))  # half way to the next time
-    share = eta * np.sqrt((1 - after**2) / (1 - alpha**2) * (1 - alpha**2 / after**2))
-    expected = after * 2 * clean + np.sqrt(1 - after**2 - share**2) * noise + share * fresh
-    assert state.dtype == np.complex64
-    assert nrmse(state, expected / (2 * after)) < 1e-5
-    np.testing.assert_array_equal(ladder.descend(clean, noise, following, -1.0, eta, None), clean)
+        levels = prior.levels(5, first)
+        assert levels[0] == pytest.approx(expected)
+        assert len(levels) == 5 and np.all(np.diff(levels) < 0)
 
 
 def test_white_noise_has_unit_variance_per_component_and_a_seed_per_sample():
@@ -96,16 +76,17 @@ def test_white_noise_has_unit_variance_per_component_and_a_seed_per_sample():
 
 
 @pytest.mark.parametrize("plane", [0, 1, 2])
-def test_predicted_noise_of_a_gaussian(rng, plane):
-    state, level, scale = 3 * white(rng, 2, 9, 8, 10).astype(np.complex64), 0.7, 2.0
+def test_image_of_two_sets_is_denoised_plane_by_plane(rng, plane):
+    state, level = 3 * white(rng, 2, 9, 8, 10).astype(np.complex64), 0.7
     sides = [n for axis, n in enumerate(state.shape[1:]) if axis != plane]
     variance = rng.uniform(0.1, 2, sides)
     model = priors.GaussianPrior(np.zeros(sides), variance=variance)
-    model.data_scale = scale
-    found = predicted_noise(SlicedPrior(model, UNIT), state, level, plane)
+    model.data_scale = 2.0
+    prior = PlanePriors(model, CUBE)
+    found = prior.denoise(state, plane, level)
     variance = np.expand_dims(variance, plane)
-    assert found.dtype == np.complex64
-    assert nrmse(found, state * level / (variance + level**2)) < 1e-5
+    assert found.dtype == np.complex64 and prior.evaluations == 2 * CUBE.shape[plane]
+    assert nrmse(found, state * variance / (variance + level**2)) < 1e-5
 
 
 # ---- what the data say -------------------------------------------------------------------------------------
@@ -115,18 +96,17 @@ def test_error_of_estimates_is_measured_with_the_data():
     squares = []
     for seed in range(8):
         scan = gaussian_scan(seed=seed)
-        problem = pose(scan, "test")
-        expected = np.full(scan.shape, 1 / problem.scale, np.complex64)  # of the prior, hence wrong by SPREAD
+        problem = Problem.of(scan, "test")
+        expected = np.full((1, *scan.shape), 1 / problem.scale, np.complex64)  # of the prior, hence wrong by SPREAD
         squares.append(DataResidual(problem).mean_square(expected) * problem.scale**2)
     assert np.mean(squares) == pytest.approx(SPREAD**2, rel=0.1)
 
 
 def test_trace_counts_all_sets_of_maps():
     scan = gaussian_scan((8, 8, 8), sets=2)
-    problem, a = pose(scan, "test"), encoding_matrix(scan)
-    gains = np.abs(scan.maps) ** 2
-    found = DataResidual(problem).trace * gains.max() / np.abs(problem.encoding.maps).max() ** 2
-    assert found == pytest.approx(np.linalg.norm(a) ** 2, rel=1e-4)
+    assert DataResidual(Problem.of(scan, "test")).trace == pytest.approx(
+        np.linalg.norm(encoding_matrix(scan)) ** 2, rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("weight_factor", [1.0, 4.0])
@@ -134,7 +114,7 @@ def test_perturbation_has_the_covariance_of_the_error(problem, normal, weight_fa
     rng, variance, error = np.random.default_rng(0), DataResidual(problem).variance, 0.3
     weight = weight_factor * variance / error**2
 
-    def draw(shape=problem.encoding.ishape):
+    def draw(shape=problem.backprojection.shape):
         return white(rng, *shape).astype(np.complex64)
 
     guess = guess_of(problem, np.zeros(problem.encoding.ishape, np.complex64), error, weight)
@@ -204,9 +184,9 @@ def test_mbir_data_step_ends_at_the_minimum(problem, normal, rng, plane):
     for _ in range(150):
         x = step(guess_of(problem, clean, error, weight, plane))
     gradient = (normal @ x.ravel()).reshape(shape) - problem.backprojection + weight * (x - clean)
-    dual = np.cumsum(np.moveaxis(gradient, plane, 0), axis=0) / (weight * tv * error)
+    dual = np.cumsum(np.moveaxis(gradient[0], plane, 0), axis=0) / (weight * tv * error)
     assert np.abs(dual[-1]).max() < 1e-2
-    across = np.diff(np.moveaxis(x, plane, 0), axis=0)
+    across = np.diff(np.moveaxis(x[0], plane, 0), axis=0)
     assert np.abs(dual[:-1]).max() < 1.02
     apart = np.abs(across) > 0.05
     assert 0.1 < apart.mean() < 0.9  # some neighbours are fused, some are not
@@ -224,9 +204,8 @@ class OnAnyDevice(priors.SlicePrior):
     def _denoise(self, noisy, sigma, condition):
         raise AssertionError("not asked")
 
-    def predict_noise(self, state, t, condition=None):
-        sigma, alpha = self.schedule.sigma(t), self.schedule.alpha(t)
-        return state * np.float32(sigma / (sigma**2 + 0.25 * alpha**2))
+    def denoise(self, noisy, sigma, condition=None, *, scale=1.0):
+        return noisy * np.float32(0.25 / (0.25 + sigma**2))
 
 
 class SentNoise(WhiteNoise):
@@ -244,7 +223,7 @@ class SentNoise(WhiteNoise):
 @pytest.mark.parametrize("sets", [1, 2])
 def test_samplers_on_the_stand_in_for_a_gpu(monkeypatch, solver, sets):
     pretend_cupy.install(monkeypatch)
-    monkeypatch.setattr("mrrecon.solvers.posterior.WhiteNoise", SentNoise)
+    monkeypatch.setattr("mrrecon.solvers.parts.posterior.WhiteNoise", SentNoise)
     scan = make_scan(shape=(12, 20, 16), fraction=0.4)
     if sets == 2:
         scan = scan.evolve("sets", maps=np.stack([scan.maps, 0.3 * scan.maps[::-1]]))
@@ -257,7 +236,7 @@ def test_samplers_on_the_stand_in_for_a_gpu(monkeypatch, solver, sets):
 
 def test_measured_samples_are_in_the_order_of_the_matrix():
     scan = gaussian_scan()
-    problem = pose(scan, "test")
+    problem = Problem.of(scan, "test")
     a, y = encoding_matrix(scan), measured(scan)
     back = (a.conj().T @ y).reshape(scan.shape)
     assert nrmse(problem.backprojection / np.linalg.norm(problem.backprojection), back / np.linalg.norm(back)) < 1e-5

@@ -8,8 +8,8 @@ from solver_scans import centred_fft, make_scan, nrmse
 
 from mrrecon import Reconstruction
 from mrrecon.solvers import CGSense, Variational
-from mrrecon.solvers.influence import prior_influence
-from mrrecon.solvers.problem import pose
+from mrrecon.solvers.parts.influence import prior_influence
+from mrrecon.solvers.parts.problem import Problem
 
 AXES = (0, 1, 2)
 
@@ -22,8 +22,8 @@ def known_noise(snr):
 
 def test_chi_squared_of_the_truth_is_one():
     scan = known_noise(20)
-    problem = pose(scan, "test")
-    truth = scan.reference / np.float32(problem.scale)
+    problem = Problem.of(scan, "test")
+    truth = scan.reference[None] / np.float32(problem.scale)
     assert problem.chi_squared(truth) == pytest.approx(1, abs=0.02)
     assert problem.chi_squared(0.8 * truth) > 1.5
 
@@ -44,14 +44,14 @@ def test_prior_influence_is_what_was_not_measured():
     # With one coil of uniform sensitivity A^H A is a projection in k-space, and the map has a closed form.
     scan = make_scan(snr=30, coils=1)
     scan = scan.evolve("uniform", maps=np.ones_like(scan.maps))
-    problem = pose(scan, "test")
-    image = scan.reference / np.float32(problem.scale)
+    problem = Problem.of(scan, "test")
+    image = scan.reference[None] / np.float32(problem.scale)
     ridge = problem.noise**2 / problem.power
     shares = np.where(scan.mask, ridge / (1 + ridge), 1.0)
     expected = np.fft.fftshift(
-        np.fft.ifftn(np.fft.ifftshift(shares * centred_fft(image, AXES)), norm="ortho", axes=AXES)
+        np.fft.ifftn(np.fft.ifftshift(shares * centred_fft(image[0], AXES)), norm="ortho", axes=AXES)
     )
-    assert nrmse(prior_influence(problem, image), expected) < 1e-3
+    assert nrmse(prior_influence(problem, image)[0], expected) < 1e-3
 
 
 def test_prior_influence_grows_with_the_acceleration():

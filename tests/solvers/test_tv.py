@@ -9,7 +9,7 @@ from solver_scans import make_scan, nrmse, psnr
 
 from mrrecon.operators.total_variation import tv_norm
 from mrrecon.solvers import CGSense, TotalVariation
-from mrrecon.solvers.problem import pose
+from mrrecon.solvers.parts.problem import Problem
 
 
 def numpy_difference(shape: tuple[int, ...]) -> sigpy.linop.Linop:
@@ -33,11 +33,11 @@ def sigpy_sense(scan) -> sigpy.linop.Linop:
 def test_reaches_the_objective_of_sigpys_algorithm():
     scan = make_scan(shape=(12, 20, 18), fraction=0.4)
     lam = 0.6
-    problem = pose(scan, "test")
-    weight, b = lam * problem.zero_filled_noise, problem.backprojection
+    problem = Problem.of(scan, "test")
+    weight, b = lam * problem.zero_filled_noise, problem.backprojection[0]
 
     def objective(x: np.ndarray) -> float:
-        misfit = 0.5 * np.vdot(x, problem.encoding.normal(x)).real - np.vdot(b, x).real
+        misfit = 0.5 * np.vdot(x, problem.encoding.normal(x[None])).real - np.vdot(b, x).real
         return float(misfit + weight * tv_norm(x))
 
     samples = int(scan.kspace.size)

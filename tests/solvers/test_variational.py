@@ -12,10 +12,11 @@ from solver_scans import make_scan, nrmse, psnr
 
 from mrrecon import priors
 from mrrecon.errors import DataError, SolverError
-from mrrecon.solvers import CGSense, Variational
-from mrrecon.solvers.problem import pose
-from mrrecon.solvers.random_slices import draw_slabs
-from mrrecon.solvers.sliced_prior import SlicedPrior, usable_planes
+from mrrecon.grid import Grid
+from mrrecon.solvers import CGSense, Published, RedDiff, Variational
+from mrrecon.solvers.parts.plane_priors import PlanePriors
+from mrrecon.solvers.parts.problem import Problem
+from mrrecon.solvers.parts.random_slabs import draw_slabs, random_levels, slice_errors
 from mrrecon.solvers.variational import falling_levels
 
 
@@ -37,40 +38,40 @@ class Pixelwise(priors.SlicePrior):
 def test_proximal_ends_at_the_posterior_mean_of_a_gaussian_prior(lam):
     # |A x - y|^2 / s^2 + lam |x - D(x)|^2 / l^2 is stationary where the prior has the variance (v + l^2) / lam.
     scan = make_scan(snr=10)
-    variance, noise = 0.25, pose(scan, "test").noise / np.sqrt(2)
+    variance, noise = 0.25, Problem.of(scan, "test").noise / np.sqrt(2)
     level = 0.5 / noise  # in units of the noise
     result = Variational(
         lam=lam, prior=Pixelwise(variance), first_level=0.5, last_level=level, max_iter=60, cg_steps=40
     )(scan)
     exact = CGSense(lam=lam * noise**2 / (variance + 0.25), max_iter=200, tolerance=1e-7)(scan)
     assert nrmse(result.volume, exact.volume) < 1e-3
-    assert result.settings["prior"] == "pixelwise" and result.settings["lam"] == lam
+    assert result.settings["prior"] == "pixelwise" and result.estimates["lam"] == lam
 
 
 @pytest.mark.parametrize(("acceleration", "lam"), [(1.0, 1.0), (5.0, 0.8), (8.0, 0.5), (24.0, 0.25)])
 def test_more_of_the_prior_where_noise_is_the_matter(acceleration, lam):
-    problem = replace(pose(make_scan(), "test"), acceleration=acceleration)
+    problem = replace(Problem.of(make_scan(), "test"), acceleration=acceleration)
     assert Variational().default_strength(problem) == pytest.approx(lam)
 
 
-@pytest.mark.parametrize("optimizer", ["proximal", "gradient"])
-def test_a_denoiser_as_prior_beats_cg_sense(optimizer):
+@pytest.mark.parametrize("solver", [Variational(), RedDiff(slices=10)], ids=lambda solver: solver.name)
+def test_a_denoiser_as_prior_beats_cg_sense(solver):
     scan = make_scan(snr=30)
     plain = psnr(CGSense()(scan).volume, scan.reference)
-    result = Variational(prior="total-variation", optimizer=optimizer, max_iter=15, slices=10)(scan)
+    result = replace(solver, prior="total-variation", max_iter=15)(scan)
     assert psnr(result.volume, scan.reference) > plain + 2
 
 
-def test_gradient_without_prior_solves_the_least_squares():
+def test_red_diff_without_prior_solves_the_least_squares():
     scan = make_scan(snr=None, fraction=1.0)
-    result = Variational(lam=0, prior=Pixelwise(), optimizer="gradient", slices=5, max_iter=80)(scan)
+    result = RedDiff(lam=0, prior=Pixelwise(), slices=5, max_iter=80)(scan)
     assert nrmse(result.volume, scan.reference) < 2e-3
 
 
 def test_published_data_term_is_adam_on_the_mean_squared_error():
     # The oracle differentiates the loss as written, over the components of all samples, scaled to |y|^2 = 2 N.
     scan = make_scan(snr=30)
-    result = Variational(lam=0, prior="tikhonov", optimizer="paper", slices=5, max_iter=6)(scan)
+    result = Published(lam=0, prior="tikhonov", slices=5, max_iter=6)(scan)
     maps = torch.from_numpy(scan.maps.copy())
     y = torch.from_numpy(scan.kspace.copy())
     factor = np.sqrt(2 * np.prod(scan.shape)) / y.norm()
@@ -88,23 +89,23 @@ def test_published_data_term_is_adam_on_the_mean_squared_error():
         adam.step()
     expected = torch.view_as_complex(x.detach()) / factor
     assert nrmse(result.volume, expected.numpy()) < 1e-3
-    assert Variational(optimizer="paper").default_strength(pose(scan, "test")) == 0.01
+    assert Published().default_strength(Problem.of(scan, "test")) == 0.01
 
 
 def test_published_prior_term_pulls_towards_what_the_prior_believes():
     scan = make_scan(snr=30)
-    start = pose(scan, "test")
+    start = Problem.of(scan, "test")
     before = start.volume(start.backprojection)[4:-4, 4:-4, 4:-4]
-    solver = Variational(lam=1e4, prior=Pixelwise(1e-12), optimizer="paper", slices=200, max_iter=1)  # believes in zero
+    solver = Published(lam=1e4, prior=Pixelwise(1e-12), slices=200, max_iter=1)  # believes in zero
     moved = solver(scan).volume[4:-4, 4:-4, 4:-4] - before
     agree = (moved.real * before.real < 0) & (moved.imag * before.imag < 0)
     assert agree[np.abs(before) > 0.3].mean() > 0.99
 
 
-@pytest.mark.parametrize("optimizer", ["gradient", "paper"])
-def test_seed_decides_the_random_slices(optimizer):
+@pytest.mark.parametrize("solver", [RedDiff, Published])
+def test_seed_decides_the_random_slices(solver):
     def run(seed):
-        return Variational(prior="tikhonov", optimizer=optimizer, slices=5, max_iter=2, seed=seed)(scan).volume
+        return solver(prior="tikhonov", slices=5, max_iter=2, seed=seed)(scan).volume
 
     scan = make_scan()
     np.testing.assert_array_equal(run(1), run(1))
@@ -117,7 +118,7 @@ def test_planes_take_turns_and_every_slice_is_counted():
     assert [(count, plane) for count, plane, _ in prior.asked] == [(20, 0), (32, 1), (28, 2), (20, 0)]
     assert [h["evaluations"] for h in result.history] == [20, 52, 80, 100]
     levels = [level for _, _, level in prior.asked]
-    noise = pose(scan, "test").noise / np.sqrt(2)
+    noise = Problem.of(scan, "test").noise / np.sqrt(2)
     np.testing.assert_allclose([levels[0], levels[-1]], [0.2, 0.4 * noise], rtol=1e-5)
     np.testing.assert_allclose(np.diff(np.log(levels)), np.log(levels[1] / levels[0]), rtol=1e-4)
     np.testing.assert_allclose([h["level"] for h in result.history], levels, rtol=1e-5)
@@ -202,11 +203,11 @@ def test_broken_numbers_of_a_prior_are_a_failure_that_keeps_the_iterate_before()
 
 def test_wrong_voxel_size_is_said_once():
     with pytest.warns(UserWarning, match="pixelwise was made for voxels of 1 mm .* axis x have 2 mm; use brain-"):
-        SlicedPrior(Pixelwise(voxel_sizes=(1.0, 1.0)), (2.0, 2.0, 2.0), planes=(0,))
+        PlanePriors(Pixelwise(voxel_sizes=(1.0, 1.0)), Grid((4, 9, 9), (2.0, 2.0, 2.0)))
     for voxel_size, times in (((2.0, 2.0, 2.0), 1), ((2.0, 3.0, 4.0), 3), ((1.0, 1.0, 1.0), 0)):
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
-            SlicedPrior(Pixelwise(voxel_sizes=(1.0, 1.0)), voxel_size)
+            PlanePriors(Pixelwise(voxel_sizes=(1.0, 1.0)), Grid((9, 9, 9), voxel_size))
         assert len(said) == times
 
 
@@ -215,45 +216,68 @@ def test_data_that_determine_next_to_nothing_are_named():
         Variational(prior=Pixelwise(), max_iter=1)(make_scan(fraction=0.0, coils=2))
 
 
-def test_planes_of_thick_slices_are_left_out():
-    assert usable_planes((64, 64, 64), (1.0, 1.0, 1.0)) == (0, 1, 2)
-    assert usable_planes((20, 64, 64), (5.0, 1.0, 1.0)) == (0,)
-    assert usable_planes((64, 64, 4), (1.0, 1.0, 1.0)) == (2,)
+def test_volume_without_a_plane_for_a_2d_prior_is_refused():
     with pytest.raises(DataError, match="use cg-sense or l1-wavelet"):
-        usable_planes((4, 4, 64), (1.0, 1.0, 1.0))
+        PlanePriors(Pixelwise(), Grid((4, 4, 64)))
 
 
 def test_slabs_are_drawn_fairly():
     rng = np.random.default_rng(0)
     counts = np.zeros(23)
     for _ in range(4000):
-        drawn = draw_slabs(23, 10, rng)
+        drawn = np.concatenate(draw_slabs(23, 10, rng))
         assert len(set(drawn)) == len(drawn) and drawn.min() >= 0 and drawn.max() < 23
         counts[drawn] += 1
     assert counts.std() / counts.mean() < 0.06
-    assert set(draw_slabs(3, 10, rng)) == {0, 1, 2}
+    assert set(np.concatenate(draw_slabs(3, 10, rng))) == {0, 1, 2}
 
 
-def test_noise_error_of_a_known_model():
-    # For N(0, v) pixels the prediction is linear in the state, so its error is known.
-    from mrrecon.solvers.random_slices import noise_error
-
-    prior = SlicedPrior(Pixelwise(1e-12), (1.0, 1.0, 1.0))
-    found = noise_error(
-        prior, np.zeros((9, 10, 11), np.complex64), 1, np.array([2, 7]), np.array([50.0, 400.0]), torch.Generator()
-    )
+def test_error_of_a_known_model():
+    # For N(0, v) pixels the estimate is linear in the noisy slices, so the error is known.
+    prior = PlanePriors(Pixelwise(1e-12), Grid((9, 10, 11)))
+    volume, levels = np.zeros((9, 10, 11), np.complex64), np.array([0.1, 2.0])
+    (found,) = slice_errors(prior, volume, 1, [np.array([2]), np.array([7])], levels, torch.Generator())
     assert found.error.shape == (2, 9, 11)
     np.testing.assert_allclose(found.error, 0, atol=1e-4)  # nothing but noise there, and the prior knows it
-    np.testing.assert_allclose(found.alpha**2 + found.sigma**2, 1, rtol=1e-5)
+    np.testing.assert_allclose(found.alpha**2 * (1 + levels**2), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+def test_error_is_that_of_the_predicted_noise_as_published(rng, scale):
+    """Of states ``alpha s x + sigma n``: what independent pixels predict is known, and alpha weighs it."""
+    model, times = Pixelwise(0.3), np.array([5.0, 120.0, 380.0])
+    model.data_scale = scale
+    schedule, volume = model.schedule, (rng.standard_normal((9, 10, 11)) + 0.5j).astype(np.complex64)
+    prior = PlanePriors(model, Grid(volume.shape))
+    levels, chosen = schedule.noise_level(times) / scale, np.array([1, 4, 8])
+    (found,) = slice_errors(prior, volume, 0, [chosen], levels, torch.Generator().manual_seed(3))
+    noise = priors.complex_noise((3, 10, 11), torch.Generator().manual_seed(3)).numpy()
+    alpha, sigma = (f(times)[:, None, None] for f in (schedule.alpha, schedule.sigma))
+    state = alpha * scale * volume[chosen] + sigma * noise
+    predicted = sigma * state / (sigma**2 + alpha**2 * scale**2 * 0.3)
+    np.testing.assert_allclose(found.error, predicted - noise, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found.alpha, alpha.ravel(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_random_levels_are_those_of_times_drawn_uniformly(whole):
+    prior, rng = PlanePriors("tikhonov", Grid((9, 10, 11))), np.random.default_rng(0)
+    prior.priors[1].data_scale = 2.0
+    levels = random_levels(prior, 1, 0.4, 20_000, rng, whole)
+    times = prior.priors[1].schedule.time(2.0 * levels)
+    assert 1 - 1e-6 <= times.min() < 1.5 and 398 < times.max() < 400.5
+    assert np.mean(times) == pytest.approx(200.5, abs=3) and np.std(times) == pytest.approx(115, abs=2)
+    assert np.allclose(times, np.rint(times), atol=1e-6) == whole
 
 
 @pytest.mark.parametrize(
-    ("setting", "value"),
+    ("solver", "setting", "value"),
     [
-        ("optimizer", "magic"), ("first_level", 0.0), ("cg_steps", 0), ("slices", -1), ("time_limit", 0.0),
-        ("time_budget", -1.0), ("lam", -1.0), ("max_iter", 0),
+        (Variational, "first_level", 0.0), (Variational, "cg_steps", 0), (RedDiff, "slices", 0),
+        (Published, "time_limit", 0.0), (RedDiff, "time_budget", -1.0), (Variational, "lam", -1.0),
+        (Published, "max_iter", 0),
     ],
 )  # fmt: skip
-def test_settings_out_of_range(setting, value):
+def test_settings_out_of_range(solver, setting, value):
     with pytest.raises(ValueError, match=setting):
-        Variational(**{setting: value})
+        solver(**{setting: value})

@@ -17,7 +17,7 @@ def test_two_workers_do_each_run_once_and_report_it(tmp_path):
     study = make_study(tmp_path, accelerations=[2, 3, 4], maps="given")
     before = perform(make_study(tmp_path, accelerations=[2]), tmp_path / "runs")
     reported = []
-    rows = perform(study, tmp_path / "runs", workers=2, report=lambda run, row: reported.append((run.id, row["run"])))
+    rows = perform(study, tmp_path / "runs", workers=2, callback=lambda run, row: reported.append((run.id, row["run"])))
     runs = [run.id for run in expand(study)]
     assert list(rows) == runs and len(runs) == 6
     assert sorted(reported) == sorted((run, run) for run in runs if run not in before)

@@ -10,10 +10,13 @@ import pytest
 from matplotlib.figure import Figure
 
 from mrrecon.errors import DataError, FileFormatError, OutputError
-from mrrecon.report import Summary, draw_cost, draw_montage, draw_quality, draw_settings, gains, write_report
+from mrrecon.grid import Grid
+from mrrecon.pictures.montage import draw_planes
+from mrrecon.pictures.planes import PLANES, cut_planes
+from mrrecon.report import Summary, draw_cost, draw_quality, draw_settings, gains, write_report
+from mrrecon.report.document import MONTAGE
 from mrrecon.report.tables import mean_table
 from mrrecon.studies import Results
-from mrrecon.studies.planes import PLANES, cut_planes
 
 SOLVERS = [{"label": "ours", "grid": {}}, {"label": "peer", "grid": {"strength": [1, 2, 3]}}]
 
@@ -261,8 +264,8 @@ def test_planes_are_the_middle_of_the_object_turned_to_right_and_up():
     truth[2:9, 3:12, 4:15] = 2j
     volume = truth.copy()
     volume[3, 7, 12] = 6  # to the right of the middle, in it, above it
-    affine = np.diag([-1.0, -2.0, 3.0, 1.0])
-    planes = cut_planes(volume, affine, truth, 2.0)
+    grid = Grid(volume.shape, affine=np.diag([-1.0, -2.0, 3.0, 1.0]))
+    planes = cut_planes(volume, grid, truth, 2.0)
     assert [planes[plane].shape for plane in PLANES] == [(12, 14), (12, 16), (14, 16)]
     assert [list(planes[f"{plane}_edges"]) for plane in PLANES] == [[1, 2], [1, 3], [2, 3]]
     assert planes["coronal"][11 - 3, 12] == 3 and planes["axial"].max() == planes["sagittal"].max() == 1
@@ -276,7 +279,8 @@ def make_planes(value, size=8):
 
 
 def test_montage_shows_all_planes_at_one_window_and_five_times_the_error(tmp_path, figures):
-    draw_montage(make_planes(1.0), [("same", make_planes(1.0)), ("off", make_planes(0.9))], "title", tmp_path / "m.png")
+    columns = {"truth": make_planes(1.0), "same": make_planes(1.0), "off": make_planes(0.9)}
+    draw_planes(columns, tmp_path / "m.png", MONTAGE, title="title")
     (figure,) = figures
     shown = [[image.get_array() for image in axes.get_images()] for axes in figure.axes]
     assert [len(images) for images in shown] == [1, 1, 1, 0, 1, 1] * 3

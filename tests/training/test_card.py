@@ -20,7 +20,7 @@ def test_the_card_of_a_training_has_data_limits_record_and_curve(tmp_path):
     for words in ("voxels of 2 mm", "Somewhere, CC BY 4.0.", "(2): head_a, head_b.", "(1): head_c.", "12 of 12"):
         assert words in card
     assert "not a medical device" in card and 'priors.load("tiny")' in card and "fp16" in card
-    rows = re.findall(r"^\| (\d+) \| ([\d.]+) \|$", card, re.M)
+    rows = re.findall(r"^\| +(\d+) \| +([\d.]+) \|$", card, re.M)
     assert rows == [("4", "30.13"), ("8", "31.13"), ("12", "32.13")]
     level = NoiseSchedule().noise_level(50) / 2.0
     assert f"{level:.3f} at t = 50" in card
@@ -31,7 +31,7 @@ def test_a_long_curve_is_shortened_and_keeps_its_ends(tmp_path):
     config = make(tmp_path).prior().config()
     entries = [{"step": 100 * i, "validation": {"a": 20 + i / 100}} for i in range(1, 101)]
     entries[-1]["validation"]["b"] = 1.0  # measured from here on
-    rows = re.findall(r"^\| (\d+) \|.*", model_card(config, 1000, entries), re.M)
+    rows = re.findall(r"^\| +(\d+) \|.*", model_card(config, 1000, entries), re.M)
     assert len(rows) == 12 and rows[0] == "100" and rows[-1] == "10000"
 
 

@@ -6,9 +6,10 @@ import h5py
 import numpy as np
 import pytest
 
+from mrrecon import Grid
 from mrrecon.errors import DataError, FileFormatError
 from mrrecon.training import TrainingVolume, open_volumes, pack, quantise, read_pack
-from mrrecon.training.packing import _differences, _undo_differences
+from mrrecon.training.differences import differences, undo_differences
 
 
 def ball(shape=(40, 44, 36), voxel=(1.0, 1.0, 1.0), noise=0.0, seed=0, name="ball", **more):
@@ -18,7 +19,7 @@ def ball(shape=(40, 44, 36), voxel=(1.0, 1.0, 1.0), noise=0.0, seed=0, name="bal
     r = np.sqrt(x * x + y * y + z * z)
     image = (r < 14) * (1 + 0.3 * np.sin(0.5 * x) * np.cos(0.4 * y + 0.3 * z)) * (r > 6)
     image = np.abs(image + noise * rng.standard_normal(shape))
-    return TrainingVolume(image.astype(np.float32), voxel, name, **more)
+    return TrainingVolume(image.astype(np.float32), Grid(shape, voxel), name, **more)
 
 
 def place(packed, volume):
@@ -29,7 +30,7 @@ def place(packed, volume):
         whole, part = volume.image.sum(axis=others), packed.unpack().image.sum(axis=others)
         errors = [np.abs(whole[s : s + len(part)] - part).sum() for s in range(len(whole) - len(part) + 1)]
         starts.append(int(np.argmin(errors)))
-    return tuple(slice(s, s + n) for s, n in zip(starts, packed.shape, strict=True))
+    return tuple(slice(s, s + n) for s, n in zip(starts, packed.grid.shape, strict=True))
 
 
 @pytest.mark.parametrize(("bits", "largest", "typical"), [(8, 1 / 250, 1 / 350), (7, 1 / 120, 1 / 180)])
@@ -44,7 +45,7 @@ def test_rounding_to_bytes_is_far_below_the_signal(bits, largest, typical):
 def test_complex_volumes_keep_their_phase():
     volume = ball()
     ramp = np.exp(1j * np.linspace(-4, 4, 40)).reshape(-1, 1, 1).astype(np.complex64)
-    packed = quantise(TrainingVolume(volume.image * ramp, volume.voxel_size, "ball"))
+    packed = quantise(TrainingVolume(volume.image * ramp, volume.grid, "ball"))
     box = place(quantise(volume), volume)
     truth = (volume.image * ramp)[box]
     assert packed.is_complex
@@ -53,26 +54,26 @@ def test_complex_volumes_keep_their_phase():
 
 def test_outer_air_is_cropped_and_cleared_but_cavities_stay():
     packed = quantise(ball(noise=0.02))
-    assert max(packed.shape) <= 36 and packed.magnitude.size < 0.75 * 40 * 44 * 36
+    assert max(packed.grid.shape) <= 36 and packed.magnitude.size < 0.75 * 40 * 44 * 36
     image = packed.unpack().image
-    middle = tuple(n // 2 for n in packed.shape)
+    middle = tuple(n // 2 for n in packed.grid.shape)
     assert image[0].max() == 0 and image[middle].max() < 0.1
     assert (image[tuple(slice(m - 3, m + 3) for m in middle)] > 0).mean() > 0.9  # noise of the cavity, not air
 
 
 def test_fine_voxels_are_resampled_and_coarse_ones_stay():
     fine = quantise(ball((80, 44, 36), (0.5, 1.0, 1.2)), voxel_size=1.0)
-    np.testing.assert_allclose(fine.voxel_size, (1.0, 1.0, 1.2))
+    np.testing.assert_allclose(fine.grid.voxel_size, (1.0, 1.0, 1.2))
     coarse = quantise(ball(), voxel_size=1.0)
-    np.testing.assert_allclose(np.array(fine.shape[:2]), np.array(coarse.shape[:2]), atol=2)
-    both = fine.unpack().image[fine.shape[0] // 2], coarse.unpack().image[coarse.shape[0] // 2]
+    np.testing.assert_allclose(np.array(fine.grid.shape[:2]), np.array(coarse.grid.shape[:2]), atol=2)
+    both = fine.unpack().image[fine.grid.shape[0] // 2], coarse.unpack().image[coarse.grid.shape[0] // 2]
     assert both[0].max() == pytest.approx(both[1].max(), rel=0.1)
 
 
 def test_of_thick_slices_only_the_plane_is_resampled():
     volume = quantise(ball((80, 88, 10), (0.5, 0.5, 4.0)), voxel_size=1.0)
-    np.testing.assert_allclose(volume.voxel_size, (1.0, 1.0, 4.0))
-    assert volume.shape[2] >= 8
+    np.testing.assert_allclose(volume.grid.voxel_size, (1.0, 1.0, 4.0))
+    assert volume.grid.shape[2] >= 8
 
 
 def test_slabs_are_the_slices_of_the_volume():
@@ -85,19 +86,19 @@ def test_slabs_are_the_slices_of_the_volume():
 @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 3, 5), (16, 17, 9), (8, 1, 24)])
 def test_differences_are_undone_exactly(shape, rng):
     codes = rng.integers(0, 256, shape, dtype=np.uint8)
-    np.testing.assert_array_equal(_undo_differences(_differences(codes)), codes)
+    np.testing.assert_array_equal(undo_differences(differences(codes)), codes)
 
 
 def test_differences_of_smooth_images_are_small():
     codes = quantise(ball()).magnitude
     inside = codes[6:-6, 6:-6, 6:-6]
-    assert np.abs(_differences(inside).astype(np.int8).astype(int)).mean() < 0.3 * inside.mean()
+    assert np.abs(differences(inside).astype(np.int8).astype(int)).mean() < 0.3 * inside.mean()
 
 
 def test_a_file_gives_the_volumes_back(tmp_path):
     phase = np.exp(0.3j).astype(np.complex64)
     volumes = [ball(name="one", subject="A", source="one.nii"), ball(name="two", seed=1, subject="A", level=7.0)]
-    volumes[1] = TrainingVolume(volumes[1].image * phase, (1.0, 1.0, 1.0), "two", "A", 7.0)
+    volumes[1] = TrainingVolume(volumes[1].image * phase, volumes[1].grid, "two", "A", 7.0)
     path = pack(volumes, tmp_path / "pack.h5", validation=[ball(name="three", noise=0.01, subject="B")])
     found = read_pack(path)
     assert [v.name for v in found] == ["one", "two"] and [v.name for v in read_pack(path, "validation")] == ["three"]
@@ -105,8 +106,8 @@ def test_a_file_gives_the_volumes_back(tmp_path):
         want = quantise(volume)
         np.testing.assert_array_equal(got.magnitude, want.magnitude)
         np.testing.assert_array_equal(got.unpack().image, want.unpack().image)
-        assert (got.voxel_size, got.subject, got.level, got.source) == (
-            want.voxel_size,
+        assert (got.grid, got.subject, got.level, got.source) == (
+            want.grid,
             want.subject,
             want.level,
             want.source,
@@ -141,7 +142,7 @@ def test_settings_are_checked(settings, message):
 
 
 def test_air_alone_is_no_volume(tmp_path):
-    air = TrainingVolume(np.full((20, 20, 20), 0.01, np.float32), (1.0, 1.0, 1.0), "air")
+    air = TrainingVolume(np.full((20, 20, 20), 0.01, np.float32), Grid((20, 20, 20)), "air")
     with pytest.raises(DataError, match="air has no voxels above"):
         quantise(air)
     with pytest.raises(DataError, match="no volumes to pack"):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from mrrecon import Grid
 from mrrecon.errors import DataError
 from mrrecon.training import Augmentation, SliceSampler, TrainingVolume, open_volumes, prefetch
 
@@ -23,7 +24,7 @@ def ball(voxel=(1.0, 1.0, 1.0), size=100.0, level=1.0, name="ball"):
     shape = [round(size / v) for v in voxel]
     x, y, z = np.meshgrid(*[(np.arange(n) + 0.5) / n - 0.5 for n in shape], indexing="ij")
     image = (x * x + y * y + z * z < 0.16) * (1 + 0.2 * np.cos(30 * x) * np.cos(25 * y) * np.cos(20 * z))
-    return TrainingVolume((level * image).astype(np.float32), voxel, name)
+    return TrainingVolume((level * image).astype(np.float32), Grid(shape, voxel), name)
 
 
 @dataclass
@@ -176,7 +177,7 @@ def test_complex_volumes_keep_their_phase():
     magnitude = ball()
     ramp = np.exp(1j * np.linspace(0, 2, 100)).reshape(1, 1, -1).astype(np.complex64)
     sampler = SliceSampler(
-        [TrainingVolume(magnitude.image * ramp, magnitude.voxel_size, "complex")], "fixed", 2.0, augmentation=PLAIN
+        [TrainingVolume(magnitude.image * ramp, magnitude.grid, "complex")], "fixed", 2.0, augmentation=PLAIN
     )
     steps = []
     for slice_ in itertools.chain.from_iterable(draw(sampler, 3)):

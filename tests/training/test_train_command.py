@@ -74,7 +74,7 @@ def test_from_files_to_a_prior_that_loads(heads, capsys):
     assert prior.training["settings"]["learning_rate"] == 1e-3
     assert prior.training["data"]["training"] == ["a", "b"]
     card = (heads / "runs" / "tiny" / "prior" / "README.md").read_text()
-    assert "Balls made of noise" in card and re.search(r"\| 6 \| -?\d+\.\d\d \|", card)
+    assert "Balls made of noise" in card and re.search(r"\| +6 \| +-?\d+\.\d\d \|", card)
     entries = [json.loads(line) for line in (heads / "runs" / "tiny" / "log.jsonl").read_text().splitlines()]
     curve = [e["validation"] for e in entries if "validation" in e]
     assert len(curve) == 2 and curve[0].keys() == {f"4 mm, t = {t}" for t in (50, 100, 200, 400)}

@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 
 import mrrecon as mr
+from mrrecon import Grid
 from mrrecon.errors import DataError, FileFormatError, ShapeError
-from mrrecon.solvers.scaling import signal_scale
+from mrrecon.operators.signal_level import signal_scale
 from mrrecon.training import TrainingVolume, find_volumes, read_volumes
-from mrrecon.training.volumes import allowed_planes
+
+SHAPE = (48, 56, 52)
 
 
-def head(shape=(48, 56, 52), voxel=1.0):
+def head(shape=SHAPE, voxel=1.0):
     """An ellipsoid with a dark core, bright tissue being about 400."""
     axes = [(np.arange(n) - (n - 1) / 2) / (0.4 * n) for n in shape]
     r = np.sqrt(sum(a.reshape([-1 if i == j else 1 for j in range(3)]) ** 2 for i, a in enumerate(axes)))
@@ -25,31 +27,16 @@ def save_nifti(path, image, voxel=(1.0, 1.0, 1.0)):
     return path
 
 
-@pytest.mark.parametrize(
-    ("voxel", "planes"),
-    [
-        ((1.0, 1.0, 1.0), (0, 1, 2)),
-        ((2.0, 2.0, 2.0), (0, 1, 2)),
-        ((0.9, 0.9, 5.5), (2,)),
-        ((5.0, 1.0, 1.0), (0,)),
-        ((1.0, 1.0, 2.0), (0, 1, 2)),  # not above 2 mm
-        ((2.2, 2.2, 3.0), (0, 1, 2)),  # not 1.5 times the others
-    ],
-)
-def test_stacks_of_thick_slices_are_cut_in_plane_only(voxel, planes):
-    assert allowed_planes(voxel) == planes
-
-
 def test_the_scale_is_that_of_the_solvers():
     scan = mr.simulate(head(), n_coils=6, seed=1)
     seen_by_solvers = signal_scale(scan.kspace, scan.mask).level
-    volume = TrainingVolume.from_image(np.abs(scan.reference), (1, 1, 1), "head")
+    volume = TrainingVolume.from_image(np.abs(scan.reference), Grid(SHAPE), "head")
     assert volume.level == pytest.approx(seen_by_solvers, rel=0.02)
 
 
 def test_bright_tissue_is_about_one_whatever_the_units():
-    one = TrainingVolume.from_image(head(), (1, 1, 1), "head")
-    other = TrainingVolume.from_image(1e-6 * head(), (1, 1, 1), "head")
+    one = TrainingVolume.from_image(head(), Grid(SHAPE), "head")
+    other = TrainingVolume.from_image(1e-6 * head(), Grid(SHAPE), "head")
     assert 0.7 < np.median(one.image[one.image > 0.5 * one.image.max()]) < 1.4
     np.testing.assert_allclose(one.image, other.image, rtol=1e-4)
 
@@ -59,7 +46,7 @@ def test_nifti_is_a_magnitude_image_with_its_voxel_size(tmp_path):
     (volume,) = read_volumes(tmp_path / "head.nii.gz")
     assert not volume.is_complex
     assert volume.name == "head" and volume.source == "head.nii.gz"
-    np.testing.assert_allclose(volume.voxel_size, (1.0, 1.5, 2.0), rtol=1e-6)
+    np.testing.assert_allclose(volume.grid.voxel_size, (1.0, 1.5, 2.0), rtol=1e-6)
     np.testing.assert_allclose(volume.image * volume.level, head(), rtol=1e-5)
 
 
@@ -76,7 +63,7 @@ def test_complete_kspace_becomes_the_combined_complex_image(tmp_path, keep_maps)
     scan = mr.simulate(head(), n_coils=6, snr=100, phase=True, keep_maps=keep_maps, seed=2)
     mr.write(scan, tmp_path / "scan.h5")
     (volume,) = read_volumes(tmp_path / "scan.h5")
-    assert volume.is_complex and volume.voxel_size == scan.voxel_size
+    assert volume.is_complex and volume.grid == scan.grid
     truth = np.abs(scan.reference)
     inside = truth > 0.5 * truth.max()
     np.testing.assert_allclose((np.abs(volume.image) * volume.level)[inside], truth[inside], rtol=0.1)
@@ -114,7 +101,7 @@ def test_low_resolution_kspace_in_a_large_matrix_is_refused(tmp_path):
     ("image", "error", "message"),
     [
         (np.ones((8, 8)), ShapeError, "three axes"),
-        (np.ones((8, 8, 1)), ShapeError, "three axes"),
+        (np.ones((8, 8, 9)), ShapeError, "three axes"),
         (np.full((8, 8, 8), np.nan), DataError, "512 NaN or Inf"),
         (np.zeros((8, 8, 8)), DataError, "zero everywhere"),
         (np.full((8, 8, 8), "a"), DataError, "numbers"),
@@ -122,12 +109,12 @@ def test_low_resolution_kspace_in_a_large_matrix_is_refused(tmp_path):
 )
 def test_what_is_no_volume_is_refused_by_name(image, error, message):
     with pytest.raises(error, match=f"thing .*{message}"):
-        TrainingVolume.from_image(image, (1, 1, 1), "thing")
+        TrainingVolume.from_image(image, Grid((8, 8, 8)), "thing")
 
 
-def test_voxel_edges_must_be_lengths():
-    with pytest.raises(DataError, match="three positive voxel edges"):
-        TrainingVolume.from_image(head(), (1, 0, 1), "head")
+def test_a_volume_has_two_voxels_a_side():
+    with pytest.raises(ShapeError, match=r"thing .*at least two voxels"):
+        TrainingVolume.from_image(np.ones((8, 8, 1)), Grid((8, 8, 1)), "thing")
 
 
 def test_sources_are_files_folders_and_patterns(tmp_path):
@@ -169,9 +156,9 @@ def test_no_validation_file_is_read_when_the_training_folder_is_given(data_dir, 
 
     def spy(path):
         opened.append(path)
-        return head(), (1.0, 1.0, 1.0), np.eye(4)
+        return head(), Grid(SHAPE)
 
-    monkeypatch.setattr("mrrecon.io.nifti.read_volume", spy)
+    monkeypatch.setattr("mrrecon.training.volumes.read_volume", spy)
     names = {volume.name for volume in read_volumes(data_dir / "train")}
     assert len(names) == len(opened) == len(list((data_dir / "train").glob("*.nii.gz"))) > 30
     assert {path.resolve().parent for path in opened} == {(data_dir / "train").resolve()}

@@ -1,0 +1,15 @@
+from .comparison import POLICY as POLICY
+from .comparison import Denoiser as Denoiser
+from .comparison import compare as compare
+from .comparison import noise_levels as noise_levels
+from .comparison import of_prior as of_prior
+from .comparison import reference_levels as reference_levels
+from .pictures import draw_curves as draw_curves
+from .pictures import draw_denoised as draw_denoised
+from .pictures import draw_samples as draw_samples
+from .slices import VoxelSlices as VoxelSlices
+from .slices import validation_slices as validation_slices
+from .tables import markdown as markdown
+from .tables import means as means
+from .tables import write_tables as write_tables
+from .untrained import baselines as baselines

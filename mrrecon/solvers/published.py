@@ -1,0 +1,133 @@
+"""The variational method with its published settings: real Adam on a mean squared error, loss-driven learning rate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from mrrecon.operators.backend import as_array, get_array_module
+from mrrecon.operators.vectors import real_dot
+from mrrecon.solvers.parts.loop import Iteration, Start
+from mrrecon.solvers.parts.plane_priors import PlanePriors
+from mrrecon.solvers.parts.problem import Problem
+from mrrecon.solvers.parts.random_slabs import SLAB, random_levels, slice_errors
+from mrrecon.solvers.red_diff import RandomSliceSolver
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Published"]
+
+LEARNING_RATE, BETAS, PLATEAU, PATIENCE = 2.0, (0.9, 0.99), 0.5, 20
+PRIOR_SCALE = 2.0  # value that the published prior sees for an image value of one
+
+
+@dataclass(frozen=True)
+class Published(RandomSliceSolver):
+    """Adam on ``mean |A x - y|^2 + lam mean(w) mean |predicted - added noise|^2``, started from ``A^H y``.
+
+    The data are scaled to ``|y|^2 = 2 N``, and means run over real and imaginary parts of all samples, unsampled ones
+    too, because Adam's epsilon makes the result depend on it. The prior sees slices at its own scale, not at the
+    published one, which is about twice too large. The residual is the loss. A warm start is not used, and a stopped run
+    begins anew: the moments of Adam and the learning rate are not kept.
+
+    Parameters
+    ----------
+    lam
+        The published weight, by default 0.01.
+    max_iter
+        Number of iterations.
+    tolerance
+        Loss to stop at; 0 for never.
+    prior
+        See :class:`~mrrecon.solvers.parts.with_prior.PriorSolver`.
+    seed, slices, time_limit
+        See :class:`~mrrecon.solvers.red_diff.RandomSliceSolver`.
+    true_intensity
+        As for other methods, but off: the result as it was published.
+
+    References
+    ----------
+    Resolution-Robust 3D MRI Reconstruction with 2D Diffusion Priors, 2024, and its code.
+    """
+
+    lam: float | None = None
+    max_iter: int = 200
+    true_intensity: bool = field(default=False, kw_only=True)
+
+    name: ClassVar[str] = "published"
+
+    def default_strength(self, problem: Problem) -> float:
+        """See :class:`~mrrecon.solvers.parts.iterative.IterativeSolver`."""
+        return 0.01
+
+    def steps(self, problem: Problem, prior: PlanePriors, lam: float, start: Start) -> Iterator[Iteration]:
+        """See :class:`~mrrecon.solvers.parts.with_prior.PriorSolver`."""
+        import torch
+
+        coils, *shape = problem.encoding.oshape
+        voxels = math.prod(shape)
+        factor = math.sqrt(2 * voxels / problem.energy)  # from unit signal to the published scale
+        rng, generator = np.random.default_rng(self.seed), torch.Generator().manual_seed(self.seed)
+        scaled = problem.backprojection * np.float32(factor)
+        parameter = torch.view_as_real(torch.from_dlpack(scaled)).clone().requires_grad_()
+        adam = torch.optim.Adam([parameter], lr=LEARNING_RATE, betas=BETAS, eps=1e-8)
+        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(adam, factor=PLATEAU, patience=PATIENCE)
+        while True:
+            x = as_array(torch.view_as_complex(parameter.detach())) / np.float32(factor)  # at unit signal
+            gradient = problem.encoding.normal(x)
+            residual = real_dot(x, gradient) - 2 * real_dot(x, problem.backprojection) + problem.energy
+            loss = factor**2 * residual / (2 * coils * voxels)
+            gradient = np.float32(factor / (coils * voxels)) * (gradient - problem.backprojection)
+            for volume, pull in zip(x, gradient, strict=True):
+                for plane in prior.planes:
+                    loss += self._pull(prior, volume, pull, plane, lam, rng, generator)
+            if not math.isfinite(loss):
+                yield Iteration(x, math.nan)
+                return
+            parameter.grad = torch.view_as_real(torch.from_dlpack(gradient))
+            plateau.step(loss)
+            adam.step()
+            x = as_array(torch.view_as_complex(parameter.detach())) / np.float32(factor)
+            yield Iteration(x, loss, state=_nothing)
+
+    def _pull(
+        self,
+        prior: PlanePriors,
+        volume: Any,
+        pull: Any,
+        plane: int,
+        lam: float,
+        rng: np.random.Generator,
+        generator: torch.Generator,
+    ) -> float:
+        """Add the gradient of the prior's part, on random slices of a plane, and return its loss."""
+        xp, loss = get_array_module(volume), 0.0
+        slabs = _overlapping_slabs(volume.shape[plane], self.slices, rng, max(SLAB, prior.priors[plane].window))
+        number = sum(map(len, slabs))
+        levels = random_levels(prior, plane, self.time_limit, number, rng, whole=True)
+        for drawn in slice_errors(prior, volume, plane, slabs, levels, generator):
+            share = len(drawn.chosen) / number
+            weight = share * lam * float(np.mean(drawn.level)) / len(prior.planes)
+            entries = 2 * drawn.error.size
+            loss += weight * real_dot(drawn.error, drawn.error) / entries
+            pulls = (
+                xp.asarray(np.float32(2 * PRIOR_SCALE * weight / entries) * drawn.alpha)[:, None, None] * drawn.error
+            )
+            xp.add.at(xp.moveaxis(pull, plane, 0), xp.asarray(drawn.chosen), pulls)  # slabs may overlap
+        return loss
+
+
+def _nothing() -> None:
+    """A run cannot be gone on with."""
+
+
+def _overlapping_slabs(count: int, wanted: int, rng: np.random.Generator, width: int) -> list[np.ndarray]:
+    """Slabs of neighbours with centres uniform among those of whole slabs, overlapping as it happens."""
+    half = width // 2
+    centres = rng.integers(min(half, count // 2), max(count - half, count // 2 + 1), math.ceil(wanted / width))
+    return [np.arange(max(centre - half, 0), min(centre - half + width, count)) for centre in centres]

@@ -1,0 +1,10 @@
+from .execution import perform as perform
+from .files import StudyFile as StudyFile
+from .method import Method as Method
+from .peers import BartL1Wavelet as BartL1Wavelet
+from .results import Results as Results
+from .runs import Run as Run
+from .runs import expand as expand
+from .study import Sampling as Sampling
+from .study import Simulation as Simulation
+from .study import Study as Study

@@ -1,0 +1,15 @@
+from .assembly import make_trainer as make_trainer
+from .augmentation import Augmentation as Augmentation
+from .card import model_card as model_card
+from .config import TrainingConfig as TrainingConfig
+from .packing import PackedVolume as PackedVolume
+from .packing import open_volumes as open_volumes
+from .packing import pack as pack
+from .packing import quantise as quantise
+from .packing import read_pack as read_pack
+from .slices import SliceSampler as SliceSampler
+from .slices import prefetch as prefetch
+from .trainer import Trainer as Trainer
+from .volumes import TrainingVolume as TrainingVolume
+from .volumes import find_volumes as find_volumes
+from .volumes import read_volumes as read_volumes

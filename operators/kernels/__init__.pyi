@@ -1,0 +1,1 @@
+from .choice import encoding_kernels as encoding_kernels
