@@ -23,4 +23,3 @@ from .sampling import ddim_step as ddim_step
 from .sampling import sample as sample
 from .schedule import NoiseSchedule as NoiseSchedule
 from .schedule import complex_noise as complex_noise
-from .storage import save as save

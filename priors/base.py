@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 
 from mrrecon.errors import PriorError, PriorFailure, PriorInputError
 from mrrecon.priors.condition import KNOWN, Condition, cut_known
+from mrrecon.priors.saving import save_prior
 from mrrecon.priors.schedule import NoiseSchedule, Spacing
 
 __all__ = ["GivenPrior", "NoisePredictor", "SlicePrior"]
@@ -217,6 +219,10 @@ class SlicePrior(ABC):
         if state:
             raise PriorInputError(f"A {cls.__name__} has no weights, got {', '.join(sorted(state)[:3])}.")
         return cls(**{name: value for name, value in config.items() if name != "kind"})
+
+    def save(self, folder: str | Path, card: str = "") -> Path:
+        """Write the prior as a folder; see :func:`mrrecon.priors.saving.save_prior`."""
+        return save_prior(self, folder, card)
 
     def __repr__(self) -> str:
         sizes = "any voxel size" if self.voxel_sizes is None else "{:g} to {:g} mm".format(*self.voxel_sizes)

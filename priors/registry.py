@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrrecon.errors import PriorError, PriorInputError, UnknownPriorError
-from mrrecon.priors.storage import CARD, CONFIG, WEIGHTS, load_prior, prior_class, read_config, tensor_shapes
+from mrrecon.priors.saving import CARD, CONFIG, WEIGHTS
+from mrrecon.priors.storage import load_prior, prior_class, read_config, tensor_shapes
 from mrrecon.settings import settings_problem
 
 if TYPE_CHECKING:  # listing priors must not cost the import of torch

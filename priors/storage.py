@@ -6,13 +6,12 @@ import hashlib
 import importlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mrrecon.errors import PriorError, PriorFileError
+from mrrecon.errors import PriorFileError
+from mrrecon.priors.saving import CONFIG, FORMAT, FORMAT_VERSION, WEIGHTS
 from mrrecon.settings import settings_of, settings_problem
 
 if TYPE_CHECKING:  # this module is imported to list priors, which must not cost the import of torch
@@ -20,10 +19,8 @@ if TYPE_CHECKING:  # this module is imported to list priors, which must not cost
 
     from mrrecon.priors.base import SlicePrior
 
-__all__ = ["load_prior", "prior_class", "read_config", "save", "tensor_shapes"]
+__all__ = ["load_prior", "prior_class", "read_config", "tensor_shapes"]
 
-FORMAT, FORMAT_VERSION = "mrrecon-prior", 1
-CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 OF_THE_FILE = ("format", "format_version", "weights_sha256")  # keys of config.json that are not the prior's
 KINDS = {
     "diffusion": ("diffusion", "DiffusionPrior"),
@@ -49,68 +46,6 @@ def prior_class(kind: str) -> type[SlicePrior]:
         raise PriorFileError(f"There is no kind of prior {kind!r}; this version has {', '.join(sorted(KINDS))}.")
     module, name = KINDS[kind]
     return getattr(importlib.import_module(f"mrrecon.priors.{module}"), name)
-
-
-def save(prior: SlicePrior, folder: str | Path, card: str = "") -> Path:
-    """Write a prior as a folder of ``config.json``, ``model.safetensors`` and a model card, ``README.md``.
-
-    Each file is complete before it takes its place, and ``config.json``, which comes last, has the checksum of the
-    weights: a prior of which only a part was replaced is refused by :func:`load_prior`.
-
-    Parameters
-    ----------
-    prior
-        One that has a configuration; see :meth:`SlicePrior.config`.
-    folder
-        Made if it is not there; what it had of a prior is replaced.
-    card
-        Text of the model card, Markdown.
-
-    Returns
-    -------
-    Path
-        The folder.
-
-    Raises
-    ------
-    PriorError
-        If this prior cannot be saved or the folder cannot be written.
-    """
-    import safetensors.torch
-    import torch
-
-    folder = Path(folder)
-    settings, state = prior.config(), prior.state()
-    header = {"format": FORMAT, "format_version": FORMAT_VERSION}
-    config = {**header, "kind": settings["kind"], "name": prior.name, **settings}
-    files = {CARD: card.encode()}
-    if state:
-        files[WEIGHTS] = safetensors.torch.save(
-            {n: t.detach().cpu().clone(memory_format=torch.contiguous_format) for n, t in state.items()}
-        )
-        config["weights_sha256"] = hashlib.sha256(files[WEIGHTS]).hexdigest()
-    try:
-        files[CONFIG] = (json.dumps(config, indent=2, allow_nan=False) + "\n").encode()
-    except (TypeError, ValueError) as error:
-        raise PriorError(f"The settings of the prior {prior.name!r} are not plain JSON: {error}.") from error
-    if (folder / CONFIG).exists():
-        _refuse_to_replace_strangers(folder)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        try:
-            for name, content in files.items():
-                (temporary / name).write_bytes(content)
-            folder.mkdir(exist_ok=True)
-            for name in files:
-                os.replace(temporary / name, folder / name)
-            if not state:
-                (folder / WEIGHTS).unlink(missing_ok=True)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    except OSError as error:
-        raise PriorError(f"The prior cannot be written to {folder}: {error.strerror or error}.") from error
-    return folder
 
 
 def load_prior(folder: str | Path) -> SlicePrior:
@@ -168,7 +103,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     if folder.suffix.lower() in PICKLES and not os.path.isdir(folder):
         raise PriorFileError(
             f"{folder} is a pickle, which runs code when it is read, and is never loaded; its owner makes a prior of "
-            "it with torch.load, DiffusionPrior(network=...).network.load_state_dict and priors.save(prior, folder)."
+            "it with torch.load, DiffusionPrior(network=...).network.load_state_dict and prior.save(folder)."
         )
     if not os.path.exists(folder):
         raise PriorFileError(f"There is no folder {folder}.")
@@ -287,13 +222,3 @@ def _finite(text: str) -> float:
     if number - number != 0:
         raise ValueError(f"the number {text} is not finite")
     return number
-
-
-def _refuse_to_replace_strangers(folder: Path) -> None:
-    """Saving replaces priors, not other programs' folders that happen to have a file of the same name."""
-    try:
-        format_name = json.loads((folder / CONFIG).read_text("utf-8")).get("format")
-    except (OSError, ValueError, AttributeError, RecursionError):
-        format_name = None
-    if format_name != FORMAT:
-        raise PriorError(f"{folder / CONFIG} is not a prior's and is not replaced; choose another folder.")

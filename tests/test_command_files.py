@@ -36,7 +36,7 @@ def folder(tmp_path, monkeypatch):
     io.write_maps(scan.maps, "maps.cfl")
     io.write_mask(scan.mask, "mask.npy")
     plain_files.write_cfl(scan.reference, "truth.cfl")
-    priors.save(priors.WaveletPrior(), tmp_path / "prior")
+    priors.WaveletPrior().save(tmp_path / "prior")
     os.symlink("scan.h5", "link.h5")
     os.link("scan.h5", "hard.h5")
     os.symlink(tmp_path, "here")

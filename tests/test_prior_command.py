@@ -26,7 +26,7 @@ def folder(tmp_path_factory):
     torch.manual_seed(0)
     training = {"steps": 3, "data": {"training": ["one", "two"]}}
     prior = priors.DiffusionPrior(NETWORK, name="tiny", voxel_sizes=(1.0, 4.0), training=training)
-    priors.save(prior, folder / "tiny", card="# tiny\n\nA prior that knows nothing.\n")
+    prior.save(folder / "tiny", card="# tiny\n\nA prior that knows nothing.\n")
     grids = np.meshgrid(*(np.linspace(-1, 1, n) for n in (40, 48, 44)), indexing="ij")
     head = 100.0 * (sum((g / 0.8) ** 2 for g in grids) < 1) - 40.0 * (np.hypot(grids[1], grids[2]) < 0.3)
     nibabel.save(nibabel.Nifti1Image(head.clip(0).astype(np.int16), np.diag([2.0, 2, 2, 1])), folder / "head.nii.gz")

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mrrecon.priors.storage import CONFIG, read_config
+from mrrecon.priors.saving import CONFIG
+from mrrecon.priors.storage import read_config
 
 __all__ = ["Custody", "Seen"]
 

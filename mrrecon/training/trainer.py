@@ -16,7 +16,7 @@ from torch import nn
 
 from mrrecon import __version__
 from mrrecon.errors import DataError, FileFormatError, MRReconError, PriorError
-from mrrecon.priors import networks, storage
+from mrrecon.priors import networks
 from mrrecon.priors.diffusion import DiffusionPrior
 from mrrecon.priors.registry import load
 from mrrecon.priors.schedule import NoiseSchedule
@@ -231,7 +231,7 @@ class Trainer:
         )
         prior = self.prior()
         prior.network.half()
-        storage.save(prior, self.folder / "prior", model_card(prior.config(), prior.parameters(), self.log.entries()))
+        prior.save(self.folder / "prior", model_card(prior.config(), prior.parameters(), self.log.entries()))
 
     def _data(self) -> dict[str, Any]:
         """What the weights were ever trained on; a run that has not done a step yet changes nothing of that."""

@@ -120,7 +120,7 @@ def test_settings_and_weights_make_the_same_prior(slices):
 
 def test_saved_and_loaded(slices, tmp_path):
     prior = random_prior(name="p", voxel_sizes=(1, 2))
-    priors.save(prior, tmp_path / "p", card="# p")
+    prior.save(tmp_path / "p", card="# p")
     again = priors.load(tmp_path / "p", precision="fp32")
     assert math.isclose(again.data_scale, prior.data_scale) and again.name == "p"
     np.testing.assert_allclose(again.denoise(slices, 0.2), prior.denoise(slices, 0.2), rtol=1e-4, atol=1e-5)
@@ -140,7 +140,7 @@ def test_a_network_with_growing_kernels_is_told_the_voxel_size(slices):
 
 def test_made_from_a_module_it_cannot_be_saved(tmp_path):
     with pytest.raises(PriorError, match="settings"):
-        priors.save(DiffusionPrior(Exact(1.0, "noise")), tmp_path / "p")
+        DiffusionPrior(Exact(1.0, "noise")).save(tmp_path / "p")
 
 
 @pytest.mark.parametrize(

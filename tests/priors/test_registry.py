@@ -24,7 +24,7 @@ def own_names(monkeypatch):
 
 @pytest.fixture
 def small(tmp_path):
-    return priors.save(DiffusionPrior(NETWORK, "small", voxel_sizes=(0.5, 1.5)), tmp_path / "small", "# Small\n")
+    return DiffusionPrior(NETWORK, "small", voxel_sizes=(0.5, 1.5)).save(tmp_path / "small", "# Small\n")
 
 
 @pytest.fixture

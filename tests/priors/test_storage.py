@@ -17,7 +17,7 @@ from mrrecon.priors.base import SlicePrior
 from mrrecon.priors.classical import TikhonovPrior, TotalVariationPrior
 from mrrecon.priors.diffusion import DiffusionPrior
 from mrrecon.priors.schedule import NoiseSchedule
-from mrrecon.priors.storage import load_prior, read_config, save, tensor_shapes
+from mrrecon.priors.storage import load_prior, read_config, tensor_shapes
 
 NETWORK = {"type": "unet", "channels": [8, 8], "blocks": 1, "attention": False, "embedding": 8, "groups": 4}
 
@@ -32,7 +32,7 @@ def small_prior(seed=0, **options):
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    return save(small_prior(), tmp_path_factory.mktemp("priors") / "small", "# Small\n")
+    return small_prior().save(tmp_path_factory.mktemp("priors") / "small", "# Small\n")
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_what_is_saved_comes_back(saved, rng):
 
 
 def test_priors_without_weights(tmp_path):
-    folder = save(TotalVariationPrior(strength=0.7, iterations=9), tmp_path / "tv")
+    folder = TotalVariationPrior(strength=0.7, iterations=9).save(tmp_path / "tv")
     again = load_prior(folder)
     assert isinstance(again, TotalVariationPrior)
     assert again.config() == {"kind": "total-variation", "strength": 0.7, "iterations": 9}
@@ -93,14 +93,14 @@ def test_half_precision_weights_are_computed_with_in_single(folder):
 
 def test_saving_replaces_a_prior_and_nothing_else(saved, folder):
     (folder / "notes.txt").write_text("mine")
-    save(TikhonovPrior(), folder)
+    TikhonovPrior().save(folder)
     assert load_prior(folder).name == "tikhonov"
     assert (folder / "notes.txt").read_text() == "mine"
     assert not (folder / "model.safetensors").exists()
     assert not [p for p in folder.parent.iterdir() if p.name.startswith(f".{folder.name}")]
     (folder / "config.json").write_text('{"_class_name": "UNet2DModel"}')
     with pytest.raises(PriorError, match="not replaced"):
-        save(TikhonovPrior(), folder)
+        TikhonovPrior().save(folder)
 
 
 @pytest.mark.parametrize("survivors", [0, 1, 2, 3])
@@ -117,9 +117,9 @@ def test_a_crash_while_saving_never_leaves_a_mixed_prior(folder, monkeypatch, su
     other = small_prior(seed=1)
     if survivors < 3:
         with pytest.raises(KeyboardInterrupt):
-            save(other, folder)
+            other.save(folder)
     else:
-        save(other, folder)
+        other.save(folder)
     expected = {0: small_prior(), 1: small_prior(), 3: other}.get(survivors)  # the card goes first
     if expected is None:
         assert "checksum" in complaint(folder)
@@ -133,16 +133,16 @@ def test_what_cannot_be_saved(tmp_path):
             return noisy
 
     with pytest.raises(PriorError, match="cannot be saved"):
-        save(Custom(), tmp_path / "custom")
+        Custom().save(tmp_path / "custom")
     with pytest.raises(PriorError, match="plain JSON"):
-        save(small_prior(training={"volumes": {1, 2}}), tmp_path / "set")
+        small_prior(training={"volumes": {1, 2}}).save(tmp_path / "set")
     with pytest.raises(PriorError, match="plain JSON"):
-        save(small_prior(training={"loss": float("nan")}), tmp_path / "nan")
+        small_prior(training={"loss": float("nan")}).save(tmp_path / "nan")
     (tmp_path / "file").write_text("")
     with pytest.raises(PriorError, match="cannot be written"):
-        save(TikhonovPrior(), tmp_path / "file" / "prior")
+        TikhonovPrior().save(tmp_path / "file" / "prior")
     with pytest.raises(PriorError, match="cannot be written"):
-        save(TikhonovPrior(), tmp_path / "file")
+        TikhonovPrior().save(tmp_path / "file")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
@@ -152,7 +152,7 @@ def test_places_that_are_not_priors(tmp_path, saved):
     assert "is a file" in complaint(saved / "model.safetensors")
     for name in ("model.pt", "epoch=3.CKPT", "weights.pth"):
         (tmp_path / name).write_bytes(b"PK\x03\x04 whatever")
-        assert "pickle" in complaint(tmp_path / name) and "priors.save" in complaint(tmp_path / name)
+        assert "pickle" in complaint(tmp_path / name) and "prior.save" in complaint(tmp_path / name)
 
 
 @pytest.mark.parametrize(

@@ -184,15 +184,15 @@ def network(seed):
 
 def test_of_a_prior_that_was_trained_meanwhile_is_refused(tmp_path):
     scan, path, folder = make_scan(shape=(16, 20, 18)), tmp_path / "run.checkpoint", tmp_path / "mine"
-    priors.save(network(0), folder)
+    network(0).save(folder)
     for given in (lambda: str(folder), lambda: priors.load(folder)):
-        priors.save(network(0), folder)
+        network(0).save(folder)
         solver = Variational(prior=given(), max_iter=3)
         solver(scan, callback=stop_after(1), checkpoint=path)
-        priors.save(network(1), folder)
+        network(1).save(folder)
         with pytest.raises(DataError, match="another prior; remove it"):
             Variational(prior=given(), max_iter=3)(scan, checkpoint=path)
-        priors.save(network(0), folder)
+        network(0).save(folder)
         assert len(Variational(prior=given(), max_iter=3)(scan, checkpoint=path).history) == 3
     three = [str(folder), "tikhonov", "wavelet"]
     Variational(prior=three, max_iter=3)(scan, callback=stop_after(1), checkpoint=path)

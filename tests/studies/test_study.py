@@ -137,7 +137,7 @@ def test_prior_from_a_folder_is_known_by_what_it_is(tmp_path):
         return make_study(tmp_path, solvers=["variational"], priors=list(folders))
 
     for name, strength in (("a", 0.5), ("b", 0.5), ("c", 0.7)):
-        priors.save(priors.load("wavelet", strength=strength), tmp_path / name / "prior")
+        priors.load("wavelet", strength=strength).save(tmp_path / name / "prior")
     (a,), (b,), (c,) = (expand(study(f"{name}/prior")) for name in "abc")
     assert a.id == b.id != c.id
     assert a.prior == c.prior == "wavelet" and str(a.solver.prior) == str(tmp_path / "a" / "prior")

@@ -126,7 +126,7 @@ def test_where_the_data_of_the_start_are_not_recorded_nothing_is_claimed(tmp_pat
     train(tmp_path / "one", 1, data(["a"]))
     prior = priors.load(tmp_path / "one" / "prior")
     prior.training = {}
-    priors.save(prior, tmp_path / "bare")
+    prior.save(tmp_path / "bare")
     card, _ = train(tmp_path / "two", 1, data(["b"], ["v"]), start_from=str(tmp_path / "bare"))
     assert lines(card, "On top") == ["On top of the prior tiny, whose training data are not recorded."]
     assert not lines(card, "Never") and lines(

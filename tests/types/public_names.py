@@ -45,7 +45,7 @@ def functions(scan: mr.Acquisition) -> None:
     assert_type(mr.evaluate(scan.reference, scan.reference), dict[str, Any])
     assert_type(io.formats(), dict[str, io.Format])
     assert_type(priors.load("wavelet"), SlicePrior)
-    assert_type(priors.save(priors.load("wavelet"), "folder"), Path)
+    assert_type(priors.load("wavelet").save("folder"), Path)
     assert_type(report.write_report("runs", "report"), Path)
     assert_type(solvers.get("tv"), type[Solver])
     assert_type(solvers.names(), list[str])
