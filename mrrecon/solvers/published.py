@@ -32,8 +32,8 @@ class Published(RandomSliceSolver):
 
     The data are scaled to ``|y|^2 = 2 N``, and means run over real and imaginary parts of all samples, unsampled ones
     too, because Adam's epsilon makes the result depend on it. The prior sees slices at its own scale, not at the
-    published one, which is about twice too large. The residual is the loss. A warm start is not used, and a stopped run
-    begins anew: the moments of Adam and the learning rate are not kept.
+    published one, which is about twice too large. The residual is the loss. A run that is gone on with starts from its
+    image, as from a warm start: the moments of Adam and the learning rate are not kept.
 
     Parameters
     ----------
@@ -72,8 +72,9 @@ class Published(RandomSliceSolver):
         coils, *shape = problem.encoding.oshape
         voxels = math.prod(shape)
         factor = math.sqrt(2 * voxels / problem.energy)  # from unit signal to the published scale
-        rng, generator = np.random.default_rng(self.seed), torch.Generator().manual_seed(self.seed)
-        scaled = problem.backprojection * np.float32(factor)
+        rng = np.random.default_rng([self.seed, start.done] if start.done else self.seed)
+        generator = torch.Generator().manual_seed(self.seed + 1_000_003 * start.done)
+        scaled = (start.image if start.warm else problem.backprojection) * np.float32(factor)
         parameter = torch.view_as_real(torch.from_dlpack(scaled)).clone().requires_grad_()
         adam = torch.optim.Adam([parameter], lr=LEARNING_RATE, betas=BETAS, eps=1e-8)
         plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(adam, factor=PLATEAU, patience=PATIENCE)
@@ -93,7 +94,7 @@ class Published(RandomSliceSolver):
             plateau.step(loss)
             adam.step()
             x = as_array(torch.view_as_complex(parameter.detach())) / np.float32(factor)
-            yield Iteration(x, loss, state=_nothing)
+            yield Iteration(x, loss)
 
     def _pull(
         self,
@@ -120,10 +121,6 @@ class Published(RandomSliceSolver):
             )
             xp.add.at(xp.moveaxis(pull, plane, 0), xp.asarray(drawn.chosen), pulls)  # slabs may overlap
         return loss
-
-
-def _nothing() -> None:
-    """A run cannot be gone on with."""
 
 
 def _overlapping_slabs(count: int, wanted: int, rng: np.random.Generator, width: int) -> list[np.ndarray]:
