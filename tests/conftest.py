@@ -14,6 +14,7 @@ import pytest
 from helpers import find_data_dir, run_bart
 
 from mrrecon.operators.backend import has_cupy
+from mrrecon.priors import registry
 
 REQUIRED = {
     "data": (lambda: find_data_dir() is not None, "the shared data folder (set MRRECON_DATA)"),
@@ -67,3 +68,9 @@ def bart():
 def rng() -> np.random.Generator:
     """A seeded random generator."""
     return np.random.default_rng(20261121)
+
+
+@pytest.fixture(autouse=True)
+def _registered_priors(monkeypatch):
+    """What a test registers is gone after it."""
+    monkeypatch.setattr(registry, "_registered", dict(registry._registered))

@@ -150,6 +150,5 @@ WITH_EXAMPLES = [name for name, path in SOURCES.items() if ">>> " in path.read_t
 
 
 @pytest.mark.parametrize("name", WITH_EXAMPLES)
-def test_examples_in_docstrings_hold(name, monkeypatch):
-    monkeypatch.setattr("mrrecon.priors.registry._registered", {})  # what an example registers
+def test_examples_in_docstrings_hold(name):
     assert doctest.testmod(importlib.import_module(name)).failed == 0
