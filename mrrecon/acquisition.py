@@ -170,9 +170,9 @@ class Acquisition:
     # ---- steps: each returns a new acquisition with the step in its provenance -----------------------
 
     def evolve(self, step: str, settings: Mapping[str, Any] | None = None, **changes: Any) -> Acquisition:
-        """Return a copy with `changes`, and `step` with its `settings` appended to the provenance."""
+        """Return a copy with `changes`, and the step in its provenance; the centre of new k-space is located anew."""
         evolved = replace(self, **changes, provenance=(*self.provenance, Step(step, dict(settings or {}))))
-        return evolved._with_centre(self._centre) if evolved.shape == self.shape else evolved
+        return evolved if "kspace" in changes else evolved._with_centre(self._centre)
 
     def _with_centre(self, centre: KspaceCentre | None) -> Acquisition:
         self._set("_centre", centre)
@@ -260,7 +260,8 @@ class Acquisition:
             raise MaskError("The mask and the samples have nothing in common; make a mask for this scan's size.")
         achieved = {"requested": float(mask.size / mask.sum()), "achieved": float(kept.size / kept.sum())}
         kspace = scan.kspace * get_array_module(scan.kspace).asarray(kept)
-        return scan.evolve("undersample", {**(how or {}), **achieved}, kspace=kspace, mask=kept)
+        sampled = scan.evolve("undersample", {**(how or {}), **achieved}, kspace=kspace, mask=kept)
+        return sampled._with_centre(self._centre)
 
     def whiten(self, noise_covariance: Any = None) -> Acquisition:
         """Make the noise uncorrelated and equally strong in all coils, maps included.
@@ -289,7 +290,7 @@ class Acquisition:
             kspace=operators.whiten(scan.kspace, covariance / variance),
             maps=None if scan.maps is None else operators.whiten(scan.maps, covariance / variance),
             noise_covariance=variance * np.eye(scan.n_coils),
-        )
+        )._with_centre(scan._centre)
 
     def decline_whitening(self) -> Acquisition:
         """Take the coils as they are: of a known covariance, only the mean variance is kept, as for equal coils.
@@ -320,7 +321,7 @@ class Acquisition:
             kspace=ChosenCoils(self.kspace, tuple(keep)) if self.is_lazy else self.kspace[keep],
             maps=None if self.maps is None else self.maps[..., keep, :, :, :],
             noise_covariance=None if covariance is None else covariance[np.ix_(keep, keep)],
-        )
+        )._with_centre(self._centre)
 
     def hybrid(self) -> Acquisition:
         """Transform the readout to the image domain, if it is not there already (needs a (y, z) mask)."""
@@ -329,8 +330,8 @@ class Acquisition:
         if self.mask.ndim != 2:
             raise MaskError("Hybrid space needs a fully sampled readout, that is a (y, z) mask; this one is (x, y, z).")
         scan = self.load()
-        kspace = operators.ifft(scan.kspace, axes=(1,))
-        return scan.evolve("readout to image", kspace=kspace, domains=("image", "kspace", "kspace"))
+        changes = {"kspace": operators.ifft(scan.kspace, axes=(1,)), "domains": ("image", "kspace", "kspace")}
+        return scan.evolve("readout to image", **changes)._with_centre(self._centre)
 
     def compress_coils(self, n: int, method: Literal["svd", "geometric"] = "svd", calibration: int = 24) -> Acquisition:
         """Compress the coils to `n` virtual ones, maps and noise covariance included.
@@ -354,7 +355,7 @@ class Acquisition:
             kspace=kspace,
             maps=None if scan.maps is None else operators.mix_coils(scan.maps, matrix),
             noise_covariance=noise if noise is None or noise.ndim == 2 else noise.mean(axis=0),
-        )
+        )._with_centre(scan._centre)
 
     def calibrate(self, *, cover: bool = True, **settings: Any) -> Acquisition:
         """Estimate coil sensitivity maps by ESPIRiT from the calibration region of the scan itself.
@@ -378,8 +379,7 @@ class Acquisition:
         CalibrationError
             If there is no fully sampled block of sufficient size in the centre of k-space.
         """
-        samples = (self.kspace, self.mask, self.domains[0], self.centre.index)
-        maps, how = calibrated_maps(*samples, cover=cover, **settings)
+        maps, how = calibrated_maps(self.kspace, self.mask, self.domains[0], self.centre.index, cover=cover, **settings)
         return self._with_measured_maps(maps, "calibrate", how)
 
     def with_maps(self, maps: Any, source: str = "given") -> Acquisition:

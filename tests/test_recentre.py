@@ -171,3 +171,17 @@ def test_maps_that_leave_signal_out_are_told(scan):
     lines[30] = False
     without = scan.undersample(lines)  # no calibration data: nothing to measure by
     assert "unexplained" not in without.with_maps(holed).provenance[-1].settings
+
+
+def test_steps_keep_the_centre_that_was_said_and_new_kspace_has_its_own(scan):
+    said = off(scan, (0, 5, -5)).recentre((16, 30, 27))  # wrong, but said: the data are off by five
+    assert said.kspace is not None and said.centre.index == (16, 30, 27)
+    steps = (
+        said.whiten(), said.undersample(scan.mask), said.select_coils([2, 0, 1]), said.hybrid(), said.compress_coils(3),
+        said.evolve("noted"), said.to("cpu"),
+    )  # fmt: skip
+    assert [step.centre.index for step in steps] == [(16, 30, 27)] * len(steps)
+    centred = off(scan, (0, 0, 0))
+    assert centred.centre.index == (16, 30, 27)
+    rolled = centred.evolve("mine", kspace=np.roll(centred.kspace, (4, -6), (2, 3)))
+    assert rolled.centre.index == (16, 34, 21)
