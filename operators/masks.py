@@ -36,19 +36,15 @@ __all__ = [
 
 TOLERANCE = 0.01  # largest relative deviation of R from the request
 TOLERANCE_LINES = 0.05  # the same where one size is 1
-Calibration = int | tuple[int, int]
+Size = tuple[int, int]  # (y, z)
+Calibration = int | Size
 CALIBRATION = 24  # side of the calibration block where there are samples enough
 CENTRE_SHARE = 0.25  # of the samples, that it takes at most
 NARROWEST, LARGEST_SHARE = 6, 0.6  # side below which ESPIRiT's kernel does not fit; share of the samples for it
 
 
 def poisson(
-    shape: tuple[int, int],
-    accel: float,
-    *,
-    calibration: Calibration | None = None,
-    elliptical: bool = False,
-    seed: int = 0,
+    shape: Size, accel: float, *, calibration: Calibration | None = None, elliptical: bool = False, seed: int = 0
 ) -> np.ndarray:
     """Variable-density Poisson-disc mask: no two samples close together, sparser away from the centre.
 
@@ -89,23 +85,25 @@ def poisson(
     """
     from mrrecon.operators.kernels.poisson_cpu import SUBPIXEL, find_slope, throw_darts
 
-    plan = _plan(shape, accel, calibration, elliptical)
-    rng = _generator(seed)
-    (y, z), (reach_y, reach_z) = plan.outside_block(), plan.outside_block_max()
+    plan = _plan(shape, accel, calibration, elliptical, seed)
+    y, z = (
+        np.maximum(np.abs(from_centre(n)) - edge // 2, 0).astype(np.float64)  # steps outside the block
+        for n, edge in zip(plan.shape, plan.edges, strict=True)
+    )
+    reach_y, reach_z = max(float(y.max()), 1.0), max(float(z.max()), 1.0)
     distance = np.sqrt((y / reach_y)[:, None] ** 2 + (z / reach_z)[None, :] ** 2)
-    free = np.flatnonzero(plan.free)
-    slope = find_slope(distance.ravel()[free], plan.remaining, 0.7)
+    slope = find_slope(distance.ravel()[plan.free], plan.remaining, 0.7)
     # A quarter step of jitter: on the bare grid the density would fall in steps, at spacing 1, sqrt(2), 2.
-    jitter = rng.integers(-(SUBPIXEL // 4), SUBPIXEL // 4 + 1, size=(2, *plan.shape))
+    jitter = plan.rng.integers(-(SUBPIXEL // 4), SUBPIXEL // 4 + 1, size=(2, *plan.shape))
     grid_y, grid_z = np.indices(plan.shape, dtype=np.int64) * SUBPIXEL + jitter
     growth = slope * math.sqrt(1.0 / reach_y**2 + 1.0 / reach_z**2)
-    mask = plan.block.copy()
-    throw_darts(mask, rng.permutation(free), grid_y, grid_z, 1.0 + slope * distance, growth, plan.remaining)
-    return mask
+    order = plan.rng.permutation(plan.free)
+    throw_darts(plan.mask, order, grid_y, grid_z, 1.0 + slope * distance, growth, plan.remaining)
+    return plan.mask
 
 
 def gaussian(
-    shape: tuple[int, int],
+    shape: Size,
     accel: float,
     *,
     calibration: Calibration | None = None,
@@ -137,41 +135,25 @@ def gaussian(
 
     if not width > 0:
         raise MaskError(f"width must be a positive fraction of the axis (0.194 is usual), got {width}.")
-    plan = _plan(shape, accel, calibration, elliptical)
+    plan = _plan(shape, accel, calibration, elliptical, seed)
     y, z = (_normal_weights(n, width * n) for n in plan.shape)
-    free = np.flatnonzero(plan.free)
-    weights = np.floor((y[:, None] * z[None, :]).ravel()[free] * 2.0**36).astype(np.int64) + 1
-    uniforms = _generator(seed).random(plan.remaining)
-    mask = plan.block.copy()
-    mask.ravel()[free[draw_distinct(weights, uniforms)]] = True
-    return mask
+    weights = np.floor(np.outer(y, z).ravel()[plan.free] * 2.0**36).astype(np.int64) + 1
+    return plan.with_samples(draw_distinct(weights, plan.rng.random(plan.remaining)))
 
 
 def uniform(
-    shape: tuple[int, int],
-    accel: float,
-    *,
-    calibration: Calibration | None = None,
-    elliptical: bool = False,
-    seed: int = 0,
+    shape: Size, accel: float, *, calibration: Calibration | None = None, elliptical: bool = False, seed: int = 0
 ) -> np.ndarray:
     """Random mask of uniform density: every position outside the block is equally likely.
 
     Parameters, result and errors as in :func:`poisson`.
     """
-    plan = _plan(shape, accel, calibration, elliptical)
-    mask = plan.block.copy()
-    mask.ravel()[_generator(seed).permutation(np.flatnonzero(plan.free))[: plan.remaining]] = True
-    return mask
+    plan = _plan(shape, accel, calibration, elliptical, seed)
+    return plan.with_samples(plan.rng.permutation(len(plan.free))[: plan.remaining])
 
 
 def equispaced(
-    shape: tuple[int, int],
-    accel: float,
-    *,
-    calibration: Calibration | None = None,
-    elliptical: bool = False,
-    seed: int = 0,
+    shape: Size, accel: float, *, calibration: Calibration | None = None, elliptical: bool = False, seed: int = 0
 ) -> np.ndarray:
     """Lines at equal distances outside the calibration block, to the nearest grid step, as for GRAPPA.
 
@@ -199,29 +181,21 @@ def equispaced(
     Zbontar et al., "fastMRI: An Open Dataset and Benchmarks for Accelerated MRI" (2018), section 4.9; here the spacing
     follows from R with the calibration lines counted in.
     """
-    plan = _plan(shape, accel, calibration, elliptical)
+    plan = _plan(shape, accel, calibration, elliptical, seed)
     if min(plan.shape) > 1:
         raise MaskError(
             f"An equispaced mask consists of whole lines, but both sizes of {plan.shape[0]}x{plan.shape[1]} are above "
             f"1; make one of shape (1, {plan.shape[1]}) or ({plan.shape[0]}, 1), which may be given as a mask file."
         )
-    free = np.flatnonzero(plan.free)
-    first = int(_generator(seed).integers(max(1, free.size)))
-    mask = plan.block.copy()
-    mask.ravel()[free[(np.arange(plan.remaining) * free.size + first) // max(1, plan.remaining)]] = True
-    return mask
+    first = int(plan.rng.integers(max(1, len(plan.free))))
+    return plan.with_samples((np.arange(plan.remaining) * len(plan.free) + first) // max(1, plan.remaining))
 
 
-_MAKERS: dict[str, Callable[..., np.ndarray]] = {
-    "poisson": poisson,
-    "gaussian": gaussian,
-    "uniform": uniform,
-    "equispaced": equispaced,
-}
+_MAKERS: dict[str, Callable[..., np.ndarray]] = {m.__name__: m for m in (poisson, gaussian, uniform, equispaced)}
 MASK_KINDS = tuple(_MAKERS)
 
 
-def make_mask(kind: str, shape: tuple[int, int], accel: float, **settings: Any) -> np.ndarray:
+def make_mask(kind: str, shape: Size, accel: float, **settings: Any) -> np.ndarray:
     """Make the mask that `kind`, one of MASK_KINDS, names; `settings` as in the function of that name.
 
     Raises
@@ -234,9 +208,7 @@ def make_mask(kind: str, shape: tuple[int, int], accel: float, **settings: Any) 
     return _MAKERS[kind](shape, accel, **settings)
 
 
-def calibration_side(
-    shape: tuple[int, int], accel: float, *, most: int = CALIBRATION, share: float = CENTRE_SHARE
-) -> int:
+def calibration_side(shape: Size, accel: float, *, most: int = CALIBRATION, share: float = CENTRE_SHARE) -> int:
     """Side of a calibration block that leaves samples for the rest of k-space; it is cut to thinner matrices.
 
     A block of 24 is little of a large matrix at low R, and most of the samples of a small one at high R, where images
@@ -293,27 +265,20 @@ def acceleration_in_ellipse(mask: Any) -> float:
 
 @dataclass(frozen=True)
 class _Plan:
-    shape: tuple[int, int]
-    edges: tuple[int, int]  # of the calibration block
-    block: np.ndarray  # bool (y, z): samples that are there from the start
-    free: np.ndarray  # bool (y, z): positions that may be sampled besides
-    remaining: int  # samples to choose among the free positions
+    shape: Size
+    edges: Size  # of the calibration block
+    mask: np.ndarray  # bool (y, z): what is sampled from the start, and will be in the end
+    free: np.ndarray  # flat indices of positions that may be sampled besides
+    remaining: int  # samples to choose among them
+    rng: np.random.Generator
 
-    def outside_block(self) -> tuple[np.ndarray, np.ndarray]:
-        """Distances from the block along each axis, grid steps."""
-        y, z = (
-            np.maximum(np.abs(from_centre(n)) - c // 2, 0).astype(np.float64)
-            for n, c in zip(self.shape, self.edges, strict=True)
-        )
-        return y, z
-
-    def outside_block_max(self) -> tuple[float, float]:
-        """Largest of these distances along each axis, at least 1."""
-        y, z = self.outside_block()
-        return max(float(y.max()), 1.0), max(float(z.max()), 1.0)
+    def with_samples(self, chosen: np.ndarray) -> np.ndarray:
+        """The mask with some of the free positions sampled too."""
+        self.mask.ravel()[self.free[chosen]] = True
+        return self.mask
 
 
-def _plan(shape: tuple[int, int], accel: float, calibration: Calibration | None, elliptical: bool) -> _Plan:
+def _plan(shape: Size, accel: float, calibration: Calibration | None, elliptical: bool, seed: int) -> _Plan:
     """Check the request, and find the block, the free positions, and how many of them to take."""
     try:
         ny, nz = (int(n) for n in shape)
@@ -344,35 +309,29 @@ def _plan(shape: tuple[int, int], accel: float, calibration: Calibration | None,
             raise MaskError(f"{refused}, its corners being unsampled; {possible}, or elliptical=False.")
         near = ", ".join(f"{size / c:.6g}" for c in (count + 1, count, count - 1) if fewest <= c <= most)
         raise MaskError(f"{refused}, having so few positions; {possible}, the nearest values are {near}.")
-    return _Plan((ny, nz), edges, block, allowed & ~block, count - fewest)
-
-
-def _generator(seed: int) -> np.random.Generator:
     if not isinstance(seed, (int, np.integer)) or seed < 0:
         raise MaskError(f"seed must be a whole number from 0, got {seed!r}.")
-    return np.random.default_rng(seed)
+    return _Plan((ny, nz), edges, block, np.flatnonzero(allowed & ~block), count - fewest, np.random.default_rng(seed))
 
 
-def _block_edges(calibration: Calibration, ny: int, nz: int) -> tuple[int, int]:
-    if isinstance(calibration, (int, np.integer)):
-        edges = (min(int(calibration), ny), min(int(calibration), nz))
-    else:
-        try:
+def _block_edges(calibration: Calibration, ny: int, nz: int) -> Size:
+    try:
+        if isinstance(calibration, (int, np.integer)):
+            cy, cz = min(int(calibration), ny), min(int(calibration), nz)
+        else:
             cy, cz = (int(c) for c in calibration)
-        except (TypeError, ValueError):
-            raise MaskError(f"calibration must be an edge length or (y, z) lengths, got {calibration!r}.") from None
-        edges = (cy, cz)
-    if min(edges) < 0 or edges[0] > ny or edges[1] > nz:
+    except (TypeError, ValueError):
+        raise MaskError(f"calibration must be an edge length or (y, z) lengths, got {calibration!r}.") from None
+    if not (0 <= cy <= ny and 0 <= cz <= nz):
         raise MaskError(
             f"calibration {calibration!r} does not fit a {ny}x{nz} mask; give lengths from 0 to the matrix."
         )
-    return edges if min(edges) > 0 else (0, 0)
+    return (cy, cz) if min(cy, cz) > 0 else (0, 0)
 
 
 def _ellipse(ny: int, nz: int) -> np.ndarray:
     """Positions inside the ellipse inscribed in the matrix, bool ``(y, z)``."""
-    y = from_centre(ny) / (ny / 2)
-    z = from_centre(nz) / (nz / 2)
+    y, z = (from_centre(n) / (n / 2) for n in (ny, nz))
     return y[:, None] ** 2 + z[None, :] ** 2 <= 1
 
 

@@ -9,7 +9,7 @@ numbers. The *noise level* ``sigma_t / alpha_t`` is the standard deviation, per 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral, Real
@@ -154,15 +154,15 @@ class NoiseSchedule:
 
     def alpha(self, t: Any) -> Any:
         """Factor of the signal at time(s) `t` (number, array or tensor; returns the same kind)."""
-        return _exp(-0.5 * self._decay_at(t))
+        return _each(t, lambda t: np.exp(-0.5 * self._decay_at(t)))
 
     def sigma(self, t: Any) -> Any:
         """Factor of the noise at time(s) `t`."""
-        return _sqrt(-_expm1(-self._decay_at(t)))
+        return _each(t, lambda t: np.sqrt(-np.expm1(-self._decay_at(t))))
 
     def noise_level(self, t: Any) -> Any:
         """``sigma_t / alpha_t`` at time(s) `t`."""
-        return _sqrt(_expm1(self._decay_at(t)))
+        return _each(t, lambda t: np.sqrt(np.expm1(self._decay_at(t))))
 
     def time(self, noise_level: Any) -> Any:
         """Time(s), not whole in general, whose noise level this is; the inverse of :meth:`noise_level`.
@@ -174,12 +174,13 @@ class NoiseSchedule:
         PriorInputError
             If a level is negative or not a number.
         """
-        level = noise_level if isinstance(noise_level, torch.Tensor) else np.asarray(noise_level, np.float64)
-        if not bool((level >= 0).all()):
-            raise PriorInputError("Noise levels must be zero or larger, and numbers.")
-        decay = torch.log1p(level.double() ** 2) if isinstance(level, torch.Tensor) else np.log1p(level**2)
-        whole = np.arange(-1.0, self.steps)
-        return _like(noise_level, _interpolate(decay, self._decay, whole))
+
+        def of(level: np.ndarray) -> np.ndarray:
+            if not (level >= 0).all():
+                raise PriorInputError("Noise levels must be zero or larger, and numbers.")
+            return np.interp(np.log1p(level**2), self._decay, np.arange(-1.0, self.steps))
+
+        return _each(noise_level, of)
 
     def levels(
         self, steps: int | None = None, first: float | None = None, spacing: Spacing = "noise-level"
@@ -236,9 +237,8 @@ class NoiseSchedule:
             return {"kind": self.kind, "steps": self.steps}
         return {"kind": self.kind, "steps": self.steps, "beta_start": self.beta_start, "beta_end": self.beta_end}
 
-    def _decay_at(self, t: Any) -> Any:
-        times = t.double() if isinstance(t, torch.Tensor) else np.asarray(t, np.float64)
-        return _like(t, _interpolate(times, np.arange(-1.0, self.steps), self._decay))
+    def _decay_at(self, t: np.ndarray) -> np.ndarray:
+        return np.interp(t, np.arange(-1.0, self.steps), self._decay)
 
     @staticmethod
     def _column(factor: Any, slices: Any) -> Any:
@@ -294,30 +294,9 @@ def _checked_table(alpha_bar: Any) -> np.ndarray:
     return table
 
 
-def _interpolate(x: Any, xs: np.ndarray, ys: np.ndarray) -> Any:
-    """Linear interpolation; of the `ys` of equal `xs`, which do not fall, the last."""
-    if not isinstance(x, torch.Tensor):
-        return np.interp(x, xs, ys)
-    xt, yt = (torch.as_tensor(a, device=x.device) for a in (xs, ys))
-    x = x.clamp(xt[0], xt[-1])
-    left = (torch.searchsorted(xt, x.contiguous(), right=True) - 1).clamp(0, len(xs) - 2)
-    gap = xt[left + 1] - xt[left]
-    part = torch.where(gap > 0, (x - xt[left]) / gap, 1.0)  # there is no gap where a table ends with equal values
-    return yt[left] + part * (yt[left + 1] - yt[left])
-
-
-def _like(given: Any, result: Any) -> Any:
-    """Python numbers for Python numbers; arrays and tensors (double precision) as they are."""
-    return float(result) if isinstance(given, (int, float)) else result
-
-
-def _exp(x: Any) -> Any:
-    return torch.exp(x) if isinstance(x, torch.Tensor) else _like(x, np.exp(x))
-
-
-def _expm1(x: Any) -> Any:
-    return torch.expm1(x) if isinstance(x, torch.Tensor) else _like(x, np.expm1(x))
-
-
-def _sqrt(x: Any) -> Any:
-    return torch.sqrt(x) if isinstance(x, torch.Tensor) else _like(x, np.sqrt(x))
+def _each(given: Any, function: Callable[[np.ndarray], np.ndarray]) -> Any:
+    """Values of a function, in double precision and of the kind given: number, array, or tensor on its device."""
+    if isinstance(given, torch.Tensor):
+        return torch.as_tensor(function(given.detach().cpu().double().numpy()), device=given.device)
+    values = function(np.asarray(given, np.float64))
+    return float(values) if isinstance(given, (int, float)) else values

@@ -5,20 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from mrrecon.operators.backend import as_array, get_array_module
+from mrrecon.operators.backend import as_array
 from mrrecon.operators.vectors import real_dot
 from mrrecon.solvers.parts.loop import Iteration, Start
 from mrrecon.solvers.parts.plane_priors import PlanePriors
 from mrrecon.solvers.parts.problem import Problem
-from mrrecon.solvers.parts.random_slabs import SLAB, random_levels, slice_errors
 from mrrecon.solvers.red_diff import RandomSliceSolver
-
-if TYPE_CHECKING:
-    import torch
 
 __all__ = ["Published"]
 
@@ -60,15 +56,23 @@ class Published(RandomSliceSolver):
     true_intensity: bool = field(default=False, kw_only=True)
 
     name: ClassVar[str] = "published"
+    whole_times: ClassVar[bool] = True
 
     def default_strength(self, problem: Problem) -> float:
         """See :class:`~mrrecon.solvers.parts.iterative.IterativeSolver`."""
         return 0.01
 
+    def draw_slabs(self, count: int, rng: np.random.Generator, width: int) -> list[np.ndarray]:
+        """Slabs of neighbours with centres uniform among those of whole slabs, overlapping as it happens."""
+        half = width // 2
+        centres = rng.integers(min(half, count // 2), max(count - half, count // 2 + 1), math.ceil(self.slices / width))
+        return [np.arange(max(centre - half, 0), min(centre - half + width, count)) for centre in centres]
+
     def steps(self, problem: Problem, prior: PlanePriors, lam: float, start: Start) -> Iterator[Iteration]:
         """See :class:`~mrrecon.solvers.parts.with_prior.PriorSolver`."""
         import torch
 
+        xp = problem.encoding.xp
         coils, *shape = problem.encoding.oshape
         voxels = math.prod(shape)
         factor = math.sqrt(2 * voxels / problem.energy)  # from unit signal to the published scale
@@ -84,9 +88,12 @@ class Published(RandomSliceSolver):
             residual = real_dot(x, gradient) - 2 * real_dot(x, problem.backprojection) + problem.energy
             loss = factor**2 * residual / (2 * coils * voxels)
             gradient = np.float32(factor / (coils * voxels)) * (gradient - problem.backprojection)
-            for volume, pull in zip(x, gradient, strict=True):
-                for plane in prior.planes:
-                    loss += self._pull(prior, volume, pull, plane, lam, rng, generator)
+            for drawn, number, pull in self.errors(prior, x, gradient, rng, generator):
+                weight = len(drawn.chosen) / number * lam * float(np.mean(drawn.level)) / len(prior.planes)
+                entries = 2 * drawn.error.size
+                loss += weight * real_dot(drawn.error, drawn.error) / entries
+                step = xp.asarray(np.float32(2 * PRIOR_SCALE * weight / entries) * drawn.alpha)[:, None, None]
+                xp.add.at(pull, xp.asarray(drawn.chosen), step * drawn.error)  # slabs may overlap
             if not math.isfinite(loss):
                 yield Iteration(x, math.nan)
                 return
@@ -95,36 +102,3 @@ class Published(RandomSliceSolver):
             adam.step()
             x = as_array(torch.view_as_complex(parameter.detach())) / np.float32(factor)
             yield Iteration(x, loss)
-
-    def _pull(
-        self,
-        prior: PlanePriors,
-        volume: Any,
-        pull: Any,
-        plane: int,
-        lam: float,
-        rng: np.random.Generator,
-        generator: torch.Generator,
-    ) -> float:
-        """Add the gradient of the prior's part, on random slices of a plane, and return its loss."""
-        xp, loss = get_array_module(volume), 0.0
-        slabs = _overlapping_slabs(volume.shape[plane], self.slices, rng, max(SLAB, prior.priors[plane].window))
-        number = sum(map(len, slabs))
-        levels = random_levels(prior, plane, self.time_limit, number, rng, whole=True)
-        for drawn in slice_errors(prior, volume, plane, slabs, levels, generator):
-            share = len(drawn.chosen) / number
-            weight = share * lam * float(np.mean(drawn.level)) / len(prior.planes)
-            entries = 2 * drawn.error.size
-            loss += weight * real_dot(drawn.error, drawn.error) / entries
-            pulls = (
-                xp.asarray(np.float32(2 * PRIOR_SCALE * weight / entries) * drawn.alpha)[:, None, None] * drawn.error
-            )
-            xp.add.at(xp.moveaxis(pull, plane, 0), xp.asarray(drawn.chosen), pulls)  # slabs may overlap
-        return loss
-
-
-def _overlapping_slabs(count: int, wanted: int, rng: np.random.Generator, width: int) -> list[np.ndarray]:
-    """Slabs of neighbours with centres uniform among those of whole slabs, overlapping as it happens."""
-    half = width // 2
-    centres = rng.integers(min(half, count // 2), max(count - half, count // 2 + 1), math.ceil(wanted / width))
-    return [np.arange(max(centre - half, 0), min(centre - half + width, count)) for centre in centres]

@@ -16,7 +16,7 @@ from mrrecon.solvers.parts.data_step import sense_start
 from mrrecon.solvers.parts.loop import Iteration, Start
 from mrrecon.solvers.parts.plane_priors import PlanePriors
 from mrrecon.solvers.parts.problem import Problem
-from mrrecon.solvers.parts.random_slabs import SLAB, draw_slabs, random_levels, slice_errors
+from mrrecon.solvers.parts.random_slabs import SLAB, Drawn, draw_slabs, random_levels, slice_errors
 from mrrecon.solvers.parts.with_prior import PriorSolver
 
 if TYPE_CHECKING:
@@ -47,12 +47,33 @@ class RandomSliceSolver(PriorSolver):
     slices: int = 50
     time_limit: float = 0.4
 
+    whole_times: ClassVar[bool] = False  # whether noise levels are those of whole times of the schedule only
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.slices < 1:
             raise ValueError(f"slices must be at least 1, got {self.slices}.")
         if not 0 < self.time_limit <= 1:
             raise ValueError(f"time_limit must be above 0 and at most 1, got {self.time_limit}.")
+
+    def draw_slabs(self, count: int, rng: np.random.Generator, width: int) -> list[np.ndarray]:
+        """Slabs of neighbours among so many slices; see :func:`~mrrecon.solvers.parts.random_slabs.draw_slabs`."""
+        return draw_slabs(count, self.slices, rng, width)
+
+    def errors(
+        self, prior: PlanePriors, image: Any, gradient: Any, rng: np.random.Generator, generator: torch.Generator
+    ) -> Iterator[tuple[Drawn, int, Any]]:
+        """What the prior finds wrong with random slices of all planes of an image ``(sets, x, y, z)``.
+
+        With them come the number of slices drawn of that plane, and the gradient with its slices first, to add to.
+        """
+        for volume, pull in zip(image, gradient, strict=True):
+            for plane in prior.planes:
+                slabs = self.draw_slabs(volume.shape[plane], rng, max(SLAB, prior.priors[plane].window))
+                number = sum(map(len, slabs))
+                levels = random_levels(prior, plane, self.time_limit, number, rng, self.whole_times)
+                for drawn in slice_errors(prior, volume, plane, slabs, levels, generator):
+                    yield drawn, number, get_array_module(pull).moveaxis(pull, plane, 0)
 
 
 @dataclass(frozen=True)
@@ -105,9 +126,9 @@ class RedDiff(RandomSliceSolver):
             generator = torch.Generator().manual_seed(1_000_003 * self.seed + count)
             gradient = problem.encoding.normal(x) - problem.backprojection
             gradient *= np.float32(1 / problem.lipschitz)
-            for volume, pull in zip(x, gradient, strict=True):
-                for plane in prior.planes:
-                    self._pull(prior, volume, pull, plane, lam, rng, generator)
+            for drawn, number, pull in self.errors(prior, x, gradient, rng, generator):
+                weight = lam * len(pull) / (number * len(prior.planes)) * drawn.alpha
+                pull[xp.asarray(drawn.chosen)] += xp.asarray(weight)[:, None, None] * drawn.error
             count += 1
             mean = np.float32(MOMENTUM) * mean + np.float32(1 - MOMENTUM) * gradient
             change = np.float32(STEP / (1 - MOMENTUM**count)) * mean
@@ -117,22 +138,3 @@ class RedDiff(RandomSliceSolver):
                 return
             x = x - change
             yield Iteration(x, moved, state=partial(dict, momentum=mean))
-
-    def _pull(
-        self,
-        prior: PlanePriors,
-        volume: Any,
-        pull: Any,
-        plane: int,
-        lam: float,
-        rng: np.random.Generator,
-        generator: torch.Generator,
-    ) -> None:
-        """Add the gradient of the prior's part, on random slices of a plane."""
-        xp, total = get_array_module(volume), volume.shape[plane]
-        slabs = draw_slabs(total, self.slices, rng, max(SLAB, prior.priors[plane].window))
-        number = sum(map(len, slabs))
-        levels = random_levels(prior, plane, self.time_limit, number, rng)
-        for drawn in slice_errors(prior, volume, plane, slabs, levels, generator):
-            weight = lam * total / (number * len(prior.planes)) * drawn.alpha
-            xp.moveaxis(pull, plane, 0)[xp.asarray(drawn.chosen)] += xp.asarray(weight)[:, None, None] * drawn.error
