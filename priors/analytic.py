@@ -10,6 +10,7 @@ computed in double precision; only the interface of :class:`~mrrecon.priors.base
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -56,7 +57,84 @@ class Posterior:
         return np.tensordot(self.weights, self.covariances, 1) + between
 
 
-class GaussianPrior(SlicePrior):
+class _ExactPrior(SlicePrior):
+    """A mixture of Gaussians, perhaps of one."""
+
+    @property
+    @abstractmethod
+    def _mixture(self) -> tuple[np.ndarray, Sequence[GaussianPrior]]:
+        """Weights and components."""
+
+    @abstractmethod
+    def _log_densities(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        """Log densities of noisy slices, sigma having their axes."""
+
+    def log_density(self, x: Any, sigma: Any = 0.0) -> Any:
+        """Logarithm of the density of ``x = slice + noise``, over the 2 N real components.
+
+        Parameters
+        ----------
+        x
+            ``(B, H, W)`` or ``(H, W)``, NumPy or torch; torch results can be differentiated.
+        sigma
+            Standard deviation of the noise per real component, one or one per slice.
+
+        Returns
+        -------
+        log_density
+            ``(B,)`` or a scalar, float64, of the kind of `x`.
+        """
+        slices, levels = torch.as_tensor(x, dtype=torch.complex128), torch.as_tensor(sigma, dtype=torch.float64)
+        _same_size(slices, self._mixture[1][0].mean)
+        if levels.ndim > 1 or (levels.ndim == 1 and levels.shape != slices.shape[:-2]) or not bool((levels >= 0).all()):
+            raise PriorInputError(f"sigma must be at least 0, one number or one per slice, got {sigma!r}.")
+        result = self._log_densities(slices, levels[..., None, None])
+        return result if isinstance(x, torch.Tensor) else result.numpy()[()]
+
+    def posterior(self, measurements: Any, matrix: Any, noise_std: float) -> Posterior:
+        """Distribution of the slice given ``measurements = matrix @ slice.ravel() + noise``: again a mixture.
+
+        Parameters
+        ----------
+        measurements
+            ``(M,)`` complex.
+        matrix
+            ``(M, H W)`` complex.
+        noise_std
+            Standard deviation of the noise per real component; white and circular.
+
+        Raises
+        ------
+        PriorInputError
+            If shapes do not fit or `noise_std` is not positive.
+        """
+        weights, components = self._mixture
+        shape = tuple(components[0].mean.shape)
+        a, y = np.asarray(matrix, np.complex128), np.asarray(measurements, np.complex128)
+        if a.ndim != 2 or a.shape[1] != math.prod(shape) or y.shape != a.shape[:1]:
+            raise PriorInputError(
+                f"measurements (m,) and matrix (m, {math.prod(shape)}) must fit slices of {shape}, got shapes "
+                f"{y.shape} and {a.shape}."
+            )
+        if not (math.isfinite(noise_std) and noise_std > 0):
+            raise PriorInputError(f"noise_std must be a positive number, got {noise_std!r}.")
+        evidence, means, covariances = [], [], []
+        for weight, component in zip(weights, components, strict=True):  # each conditioned, weighed by its evidence
+            mean, covariance = component.mean.numpy().ravel(), component.covariance
+            cross = a @ covariance
+            total = cross @ a.conj().T + noise_std**2 * np.eye(len(y))
+            gain = np.linalg.solve(total, cross).conj().T
+            away = y - a @ mean
+            squares = np.vdot(away, np.linalg.solve(total, away)).real
+            evidence.append(math.log(weight) - squares / 2 - np.linalg.slogdet(2 * math.pi * total)[1])
+            means.append((mean + gain @ away).reshape(shape))
+            left = covariance - gain @ cross
+            covariances.append((left + left.conj().T) / 2)
+        shares = np.exp(np.array(evidence) - max(evidence))
+        return Posterior(shares / shares.sum(), np.array(means), np.array(covariances))
+
+
+class GaussianPrior(_ExactPrior):
     """Slices of one size with a Gaussian distribution; give one of `variance`, `spectrum` and `covariance`.
 
     Parameters
@@ -111,51 +189,14 @@ class GaussianPrior(SlicePrior):
         columns = self._from_basis(unit).reshape(number, number).T
         return ((columns * self._variances.reshape(-1)) @ columns.conj().T).numpy()
 
-    def log_density(self, x: Any, sigma: Any = 0.0) -> Any:
-        """Logarithm of the density of ``x = slice + noise``, over the 2 N real components.
-
-        Parameters
-        ----------
-        x
-            ``(B, H, W)`` or ``(H, W)``, NumPy or torch; torch results can be differentiated.
-        sigma
-            Standard deviation of the noise per real component, one or one per slice.
-
-        Returns
-        -------
-        log_density
-            ``(B,)`` or a scalar, float64, of the kind of `x`.
-        """
-        return _log_density(self, x, sigma)
-
     def sample(self, generator: torch.Generator, number: int) -> torch.Tensor:
         """Draw `number` slices ``(number, H, W)``, complex128."""
         noise = complex_noise((number, *self.mean.shape), generator, torch.complex128).cpu()
         return self.mean + self._from_basis(self._variances.sqrt() * noise)
 
-    def posterior(self, measurements: Any, matrix: Any, noise_std: float) -> Posterior:
-        """Distribution of the slice given ``measurements = matrix @ slice.ravel() + noise``.
-
-        Parameters
-        ----------
-        measurements
-            ``(M,)`` complex.
-        matrix
-            ``(M, H W)`` complex.
-        noise_std
-            Standard deviation of the noise per real component; white and circular.
-
-        Returns
-        -------
-        posterior
-            With one component.
-
-        Raises
-        ------
-        PriorInputError
-            If shapes do not fit or `noise_std` is not positive.
-        """
-        return _mixture_posterior(np.ones(1), [self], measurements, matrix, noise_std)
+    @property
+    def _mixture(self) -> tuple[np.ndarray, Sequence[GaussianPrior]]:
+        return np.ones(1), [self]
 
     def _denoise(self, noisy: torch.Tensor, sigma: torch.Tensor, condition: Condition | None) -> torch.Tensor:
         _same_size(noisy, self.mean)
@@ -179,7 +220,7 @@ class GaussianPrior(SlicePrior):
         return torch.fft.ifft2(coordinates, norm="ortho") if self._fourier else coordinates
 
 
-class GaussianMixturePrior(SlicePrior):
+class GaussianMixturePrior(_ExactPrior):
     """Slices of one size from a mixture of K Gaussians with independent pixels.
 
     Parameters
@@ -213,10 +254,6 @@ class GaussianMixturePrior(SlicePrior):
         if len({c.mean.shape for c in self.components}) != 1:
             raise PriorInputError("means must be slices of one size.")
 
-    def log_density(self, x: Any, sigma: Any = 0.0) -> Any:
-        """See :meth:`GaussianPrior.log_density`."""
-        return _log_density(self, x, sigma)
-
     def sample(self, generator: torch.Generator, number: int) -> torch.Tensor:
         """Draw `number` slices ``(number, H, W)``, complex128."""
         chosen = torch.multinomial(
@@ -225,12 +262,9 @@ class GaussianMixturePrior(SlicePrior):
         drawn = torch.stack([component.sample(generator, number) for component in self.components])
         return drawn[chosen, torch.arange(number)]
 
-    def posterior(self, measurements: Any, matrix: Any, noise_std: float) -> Posterior:
-        """Distribution of the slice given ``measurements = matrix @ slice.ravel() + noise``: again a mixture.
-
-        Parameters and errors are those of :meth:`GaussianPrior.posterior`.
-        """
-        return _mixture_posterior(self.weights.numpy(), self.components, measurements, matrix, noise_std)
+    @property
+    def _mixture(self) -> tuple[np.ndarray, Sequence[GaussianPrior]]:
+        return self.weights.numpy(), self.components
 
     def _denoise(self, noisy: torch.Tensor, sigma: torch.Tensor, condition: Condition | None) -> torch.Tensor:
         _same_size(noisy, self.components[0].mean)
@@ -246,45 +280,6 @@ class GaussianMixturePrior(SlicePrior):
         return torch.stack(
             [w.log() + c._log_densities(x, sigma) for w, c in zip(self.weights, self.components, strict=True)]
         )
-
-
-def _mixture_posterior(
-    weights: np.ndarray, components: Sequence[GaussianPrior], measurements: Any, matrix: Any, noise_std: float
-) -> Posterior:
-    """Condition each component on the measurements and weigh it by its evidence."""
-    shape = tuple(components[0].mean.shape)
-    a, y = np.asarray(matrix, np.complex128), np.asarray(measurements, np.complex128)
-    if a.ndim != 2 or a.shape[1] != math.prod(shape) or y.shape != a.shape[:1]:
-        raise PriorInputError(
-            f"measurements (m,) and matrix (m, {math.prod(shape)}) must fit slices of {shape}, got shapes {y.shape} "
-            f"and {a.shape}."
-        )
-    if not (math.isfinite(noise_std) and noise_std > 0):
-        raise PriorInputError(f"noise_std must be a positive number, got {noise_std!r}.")
-    evidence, means, covariances = [], [], []
-    for weight, component in zip(weights, components, strict=True):
-        mean, covariance = component.mean.numpy().ravel(), component.covariance
-        cross = a @ covariance
-        total = cross @ a.conj().T + noise_std**2 * np.eye(len(y))
-        gain = np.linalg.solve(total, cross).conj().T
-        away = y - a @ mean
-        squares = np.vdot(away, np.linalg.solve(total, away)).real
-        evidence.append(math.log(weight) - squares / 2 - np.linalg.slogdet(2 * math.pi * total)[1])
-        means.append((mean + gain @ away).reshape(shape))
-        left = covariance - gain @ cross
-        covariances.append((left + left.conj().T) / 2)
-    shares = np.exp(np.array(evidence) - max(evidence))
-    return Posterior(shares / shares.sum(), np.array(means), np.array(covariances))
-
-
-def _log_density(prior: GaussianPrior | GaussianMixturePrior, x: Any, sigma: Any) -> Any:
-    slices = torch.as_tensor(x, dtype=torch.complex128)
-    levels = torch.as_tensor(sigma, dtype=torch.float64)
-    _same_size(slices, prior.mean if isinstance(prior, GaussianPrior) else prior.components[0].mean)
-    if levels.ndim > 1 or (levels.ndim == 1 and levels.shape != slices.shape[:-2]) or not bool((levels >= 0).all()):
-        raise PriorInputError(f"sigma must be at least 0, one number or one per slice, got {sigma!r}.")
-    result = prior._log_densities(slices, levels[..., None, None])
-    return result if isinstance(x, torch.Tensor) else result.numpy()[()]
 
 
 def _eigen(covariance: Any, number: int) -> tuple[torch.Tensor, torch.Tensor]:

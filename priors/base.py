@@ -17,7 +17,7 @@ from mrrecon.priors.condition import KNOWN, Condition, cut_known
 from mrrecon.priors.saving import save_prior
 from mrrecon.priors.schedule import NoiseSchedule, Spacing
 
-__all__ = ["GivenPrior", "NoisePredictor", "SlicePrior"]
+__all__ = ["GivenPrior", "NoisePredictor", "SlicePrior", "moved"]
 
 
 class SlicePrior(ABC):
@@ -349,6 +349,24 @@ class GivenPrior(SlicePrior):
                     f"it {np.shape(value)}; it must be on the grid of the volume."
                 )
         return self.prior._denoise(noisy, sigma, told)
+
+
+def moved(name: str, move: Callable[[Any], Any], device: str | torch.device) -> Any:
+    """Move what a prior computes with; ``"auto"`` means a GPU if there is one.
+
+    Raises
+    ------
+    PriorInputError
+        If there is no such device.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return move(device)
+    except (RuntimeError, AssertionError) as error:
+        raise PriorInputError(
+            f"The prior {name!r} cannot be moved to {device}: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def _as_tensor(array: Any, operand: str) -> tuple[torch.Tensor, Any]:

@@ -16,7 +16,7 @@ import torch
 from torch.nn.functional import pad as _pad
 
 from mrrecon.errors import PriorDependencyError, PriorInputError
-from mrrecon.priors.base import SlicePrior
+from mrrecon.priors.base import SlicePrior, moved
 from mrrecon.priors.condition import Condition
 
 __all__ = ["TikhonovPrior", "TotalVariationPrior", "WaveletPrior"]
@@ -42,13 +42,7 @@ class _ClassicalPrior(SlicePrior):
         PriorInputError
             If there is no such device.
         """
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        try:
-            self._device = torch.empty(0, device=device).device
-        except (RuntimeError, AssertionError) as error:
-            problem = str(error).splitlines()[0]
-            raise PriorInputError(f"The prior {self.name!r} cannot be moved to {device!r}: {problem}") from error
+        self._device = moved(self.name, lambda device: torch.empty(0, device=device).device, device)
         return self
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from mrrecon.errors import PriorInputError
 from mrrecon.priors import networks
-from mrrecon.priors.base import NoisePredictor
+from mrrecon.priors.base import NoisePredictor, moved
 from mrrecon.priors.condition import Condition
 from mrrecon.priors.padding import pad_to_multiple
 from mrrecon.priors.schedule import NoiseSchedule
@@ -96,12 +96,7 @@ class DiffusionPrior(NoisePredictor):
 
     def to(self, device: str | torch.device) -> DiffusionPrior:
         """Move the weights; ``"auto"`` means a GPU if there is one. Returns the prior itself."""
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        try:
-            self.network.to(device)
-        except (RuntimeError, AssertionError) as error:
-            raise PriorInputError(f"The prior cannot be moved to {device}: {str(error).splitlines()[0]}") from error
+        moved(self.name, self.network.to, device)
         return self
 
     def parameters(self) -> int:

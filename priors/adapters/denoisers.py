@@ -59,23 +59,14 @@ def from_denoiser(
     """
     if levels not in ("one", "per-slice"):
         raise PriorInputError(f"levels must be 'one' or 'per-slice', got {levels!r}.")
-    return DenoiserPrior(model, channels, name, data_scale, voxel_sizes, size_multiple, levels == "per-slice")
+    return DenoiserPrior(levels == "per-slice", model, channels, name, data_scale, voxel_sizes, size_multiple)
 
 
 class DenoiserPrior(ModelPrior):
     """A denoiser of real pictures; made by :func:`from_denoiser`."""
 
-    def __init__(
-        self,
-        model: Callable[..., Any],
-        channels: Channels,
-        name: str,
-        data_scale: float | tuple[float, float],
-        voxel_sizes: tuple[float, float] | None,
-        size_multiple: int,
-        per_slice: bool,
-    ) -> None:
-        super().__init__(model, channels, name, data_scale, voxel_sizes, size_multiple)
+    def __init__(self, per_slice: bool, *pictures: Any) -> None:
+        super().__init__(*pictures)
         self._per_slice_levels = per_slice
 
     def _denoise(self, noisy: torch.Tensor, sigma: torch.Tensor, condition: Condition | None) -> torch.Tensor:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from mrrecon.errors import PriorInputError
-from mrrecon.priors.base import SlicePrior
+from mrrecon.priors.base import SlicePrior, moved
 from mrrecon.priors.diffusion import CHUNK_PIXELS
 from mrrecon.priors.padding import pad_to_multiple
 
@@ -51,17 +51,14 @@ class ModelPrior(SlicePrior):
 
     def to(self, device: str | torch.device) -> SlicePrior:
         """Move the model; ``"auto"`` means a GPU if there is one. Returns the prior itself."""
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        if not isinstance(self._model, torch.nn.Module):
-            if torch.device(device) != self.device:
-                raise PriorInputError(f"The model of the prior {self.name!r} is not a module; it cannot be moved.")
-            return self
-        try:
-            self._model.to(device)
-        except (RuntimeError, AssertionError) as error:
-            raise PriorInputError(f"The prior cannot be moved to {device}: {str(error).splitlines()[0]}") from error
+        moved(self.name, self._move, device)
         return self
+
+    def _move(self, device: str | torch.device) -> None:
+        if isinstance(self._model, torch.nn.Module):
+            self._model.to(device)
+        elif torch.device(device) != self.device:
+            raise PriorInputError(f"The model of the prior {self.name!r} is not a module; it cannot be moved.")
 
     def _weight(self) -> torch.Tensor | None:
         return next(self._model.parameters(), None) if isinstance(self._model, torch.nn.Module) else None

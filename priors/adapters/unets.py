@@ -56,13 +56,12 @@ def from_diffusers(
         raise PriorInputError(f"unet must be a UNet2DModel of diffusers, got {type(unet).__name__}.")
     if any(getattr(config, what, None) for what in ("num_class_embeds", "class_embed_type", "cross_attention_dim")):
         raise PriorInputError("unet is conditioned; only unconditional models can be priors of slices.")
-    if size_multiple is None:
-        size_multiple = 2 ** (len(config.block_out_channels) - 1)
     target = getattr(getattr(scheduler, "config", None), "prediction_type", None)
+    pictures = unet, _channels(channels, config), name, data_scale, voxel_sizes
+    size_multiple = size_multiple or 2 ** (len(config.block_out_channels) - 1)
     return DiffusionModelPrior(
-        lambda x, t: unet(x, t, return_dict=False)[0],
-        unet, _schedule(scheduler), target, _channels(channels, config), name, data_scale, voxel_sizes, size_multiple,
-    )  # fmt: skip
+        lambda x, t: unet(x, t, return_dict=False)[0], scheduler, target, *pictures, size_multiple
+    )
 
 
 def from_monai(
@@ -92,36 +91,21 @@ def from_monai(
         raise PriorInputError(f"unet must be a DiffusionModelUNet of MONAI, got {type(unet).__name__}.")
     if getattr(unet, "with_conditioning", False) or getattr(unet, "num_class_embeds", None):
         raise PriorInputError("unet is conditioned; only unconditional models can be priors of slices.")
-    if size_multiple is None:
-        size_multiple = 2 ** (len(widths) - 1)
     target = getattr(scheduler, "prediction_type", None)
-    return DiffusionModelPrior(
-        lambda x, t: unet(x, t),
-        unet, _schedule(scheduler), target, _channels(channels, unet), name, data_scale, voxel_sizes, size_multiple,
-    )  # fmt: skip
+    pictures = unet, _channels(channels, unet), name, data_scale, voxel_sizes
+    return DiffusionModelPrior(unet, scheduler, target, *pictures, size_multiple or 2 ** (len(widths) - 1))
 
 
 class DiffusionModelPrior(NoisePredictor, ModelPrior):
     """A U-Net called with states and times of a schedule; made by :func:`from_diffusers` and :func:`from_monai`."""
 
-    def __init__(
-        self,
-        call: Callable[..., Any],
-        model: Callable[..., Any],
-        schedule: NoiseSchedule,
-        target: str | None,
-        channels: Channels,
-        name: str,
-        data_scale: float | tuple[float, float],
-        voxel_sizes: tuple[float, float] | None,
-        size_multiple: int,
-    ) -> None:
-        super().__init__(model, channels, name, data_scale, voxel_sizes, size_multiple)
+    def __init__(self, call: Callable[..., Any], scheduler: Any, target: str | None, *pictures: Any) -> None:
+        super().__init__(*pictures)
         if target not in ("epsilon", "sample", "v_prediction"):
             raise PriorInputError(
                 f"The scheduler's prediction_type must be epsilon, sample or v_prediction, got {target!r}."
             )
-        self._call, self._target, self.schedule = call, target, schedule
+        self._call, self._target, self.schedule = call, target, _schedule(scheduler)
 
     def _predict_noise(self, state: torch.Tensor, t: torch.Tensor, condition: Condition | None) -> torch.Tensor:
         x, back = self._pictures(state)

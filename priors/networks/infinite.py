@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
+from scipy.fft import next_fast_len
 from torch import nn
 from torch.nn import functional as F
 
@@ -22,7 +23,6 @@ __all__ = ["InfiniteUNet", "KernelInterpolation", "depthwise", "kernel_size", "r
 KernelInterpolation = Literal["bilinear", "fourier", "zero-pad"]
 SMALLEST_KERNEL = 3
 LARGEST_DIRECT_GRADIENT = 13  # oneDNN's gradients of larger depthwise kernels are 20 to 50 times slower than FFTs
-FFT_PRIMES = (2, 3, 5)
 
 
 class InfiniteUNet(SliceNetwork):
@@ -266,7 +266,7 @@ def depthwise(x: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
     if not wants_gradient or n <= LARGEST_DIRECT_GRADIENT:
         weight = kernels[:, None].contiguous(memory_format=torch.channels_last)
         return F.conv2d(x, weight, padding=n // 2, groups=len(kernels))
-    sides = [_fft_length(side + n - 1) for side in (height, width)]
+    sides = [next_fast_len(side + n - 1, real=True) for side in (height, width)]
     spectrum = torch.fft.rfft2(x.contiguous(), s=sides) * torch.fft.rfft2(kernels.flip(-1, -2), s=sides)
     whole = torch.fft.irfft2(spectrum, s=sides)
     return whole[..., n // 2 : n // 2 + height, n // 2 : n // 2 + width].contiguous(memory_format=torch.channels_last)
@@ -321,16 +321,3 @@ def _border_gain(side: int, window: int) -> np.ndarray:
 
 def _tensor(array: np.ndarray, like: torch.Tensor) -> torch.Tensor:
     return torch.tensor(array, dtype=like.dtype, device=like.device)
-
-
-def _fft_length(least: int) -> int:
-    """Smallest number from `least` on that has small prime factors only."""
-    length = least
-    while True:
-        rest = length
-        for prime in FFT_PRIMES:
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return length
-        length += 1
