@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mrrecon.errors import MRReconError, OutputError
 
-__all__ = ["atomic_folder", "atomic_path", "check_target", "make_folder", "try_target"]
+__all__ = ["atomic_folder", "atomic_path", "check_target", "make_folder", "try_target", "write_text"]
 
 
 def _explain(path: Path, error: BaseException) -> OutputError:
@@ -137,6 +137,13 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise _explain(target, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> Path:
+    """Write a file of text likewise."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, "utf-8")
+    return Path(path)
 
 
 @contextmanager

@@ -314,7 +314,7 @@ def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]
 
 
 def _require_config(path: str) -> None:
-    from mrrecon.settings import read_settings
+    from mrrecon.settings_file import read_settings
 
     read_settings(path, "one setting")
 

@@ -1,4 +1,4 @@
-"""Settings that come from files and command lines: read as plain values; are they known, and of the right type?"""
+"""Settings that come as plain values from files and command lines: are they known, and of the right type?"""
 
 from __future__ import annotations
 
@@ -8,12 +8,9 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
-from pathlib import Path
 from typing import Any
 
-from mrrecon.errors import FileFormatError
-
-__all__ = ["read_settings", "settings_of", "settings_problem", "type_in_words", "value_problem"]
+__all__ = ["settings_of", "settings_problem", "type_in_words", "value_problem"]
 
 
 def settings_of(made_by: Any) -> dict[str, inspect.Parameter]:
@@ -22,7 +19,7 @@ def settings_of(made_by: Any) -> dict[str, inspect.Parameter]:
     return {name: p for name, p in inspect.signature(made_by).parameters.items() if p.kind in named}
 
 
-def settings_problem(made_by: type, settings: Mapping[str, Any]) -> str | None:
+def settings_problem(made_by: type, settings: Mapping[str, Any], plain: Mapping[str, Any] | None = None) -> str | None:
     """Say what is wrong with the settings that a class is to be made from, or None.
 
     Parameters
@@ -31,6 +28,8 @@ def settings_problem(made_by: type, settings: Mapping[str, Any]) -> str | None:
         The class; its constructor's annotations say which types are right.
     settings
         Plain JSON values by name.
+    plain
+        Types that some of them have as plain values, where the class has another.
 
     >>> class Smooth:
     ...     def __init__(self, strength: float, levels: int = 4) -> None: ...
@@ -52,6 +51,7 @@ def settings_problem(made_by: type, settings: Mapping[str, Any]) -> str | None:
             return f"{made_by.__name__} needs the setting {name!r}"
     # of a dataclass, the hints of each base are spelled with the names of its own module
     hints = typing.get_type_hints(made_by if is_dataclass(made_by) else made_by.__init__)  # type: ignore[misc]
+    hints |= plain or {}
     for name, value in settings.items():
         problem = value_problem(value, hints.get(name, Any))
         if problem:
@@ -111,42 +111,3 @@ def type_in_words(hint: Any) -> str:
 def _short(value: Any) -> str:
     shown = repr(value)
     return shown if len(shown) <= 60 else f"{shown[:57]}..."
-
-
-def read_settings(path: str | Path, least: str) -> dict[str, Any]:
-    """Read a YAML file of settings.
-
-    Parameters
-    ----------
-    path
-        The file.
-    least
-        The settings that it must have, for the message.
-
-    Raises
-    ------
-    FileFormatError
-        If the file is missing, not text, not YAML (with the line that is wrong), or has no settings.
-    """
-    from jsonargparse import get_loader  # reads 4e-4 as a number, which plain YAML 1.1 does not
-
-    try:
-        settings = get_loader("yaml")(Path(path).read_text("utf-8"))
-    except OSError as error:
-        raise FileFormatError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except UnicodeDecodeError as error:
-        raise FileFormatError(f"{path} is not text.") from error
-    except Exception as error:  # the YAML library's own exceptions
-        raise FileFormatError(f"{path} is not valid YAML{_place(error)}.") from error
-    if not isinstance(settings, dict):
-        raise FileFormatError(f"{path} has no settings; it must be YAML with at least {least}.")
-    return settings
-
-
-def _place(error: Exception) -> str:
-    """Where the YAML library lost its way, and why."""
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    reason = getattr(error, "problem", None) or " ".join(str(error).split())[:200]
-    context = getattr(error, "context", None)
-    said = f"{context}: {reason}" if context else str(reason)
-    return f": {said}" if mark is None else f", line {mark.line + 1}, column {mark.column + 1}: {said}"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mrrecon.atomic import atomic_path
+from mrrecon.atomic import write_text
 from mrrecon.errors import OutputError
 from mrrecon.pictures.tables import grouped, markdown_table, write_csv
 
@@ -75,6 +75,4 @@ def write_tables(rows: Sequence[Mapping[str, Any]], record: Mapping[str, Any], p
         raise OutputError(
             f"{path}: a table is written as {', '.join(TABLES)}, not as {suffix or 'a name without one'}."
         )
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, "utf-8")
-    return path
+    return write_text(path, text)

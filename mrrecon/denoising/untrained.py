@@ -6,6 +6,7 @@ They know the noise level exactly; where a setting matters, the best on the eval
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from mrrecon.denoising.slices import VoxelSlices
 from mrrecon.errors import DataError, MissingDependencyError
 from mrrecon.operators.backend import num_threads
 from mrrecon.priors.base import SlicePrior
+from mrrecon.priors.classical import TotalVariationPrior, WaveletPrior
 
 __all__ = ["BASELINES", "baselines"]
 
@@ -61,18 +63,6 @@ def _scaled_input() -> list[Denoiser]:
         return noisy * (power / (power + 2 * sigma**2))
 
     return [Denoiser("scaled input", {"": denoise}, "noisy slices times P / (P + 2 sigma^2), P their true mean power")]
-
-
-def _wavelet() -> list[Denoiser]:
-    from mrrecon.priors.classical import WaveletPrior
-
-    return _with_and_without_oracle(WaveletPrior, WAVELET_STRENGTHS)
-
-
-def _total_variation() -> list[Denoiser]:
-    from mrrecon.priors.classical import TotalVariationPrior
-
-    return _with_and_without_oracle(TotalVariationPrior, TV_STRENGTHS)
 
 
 def _with_and_without_oracle(made_by: Any, strengths: Sequence[float]) -> list[Denoiser]:
@@ -140,7 +130,7 @@ def _import_bm3d() -> Any:
 
 BASELINES: dict[str, Callable[[], list[Denoiser]]] = {
     "scaled-input": _scaled_input,
-    "wavelet": _wavelet,
-    "total-variation": _total_variation,
+    "wavelet": partial(_with_and_without_oracle, WaveletPrior, WAVELET_STRENGTHS),
+    "total-variation": partial(_with_and_without_oracle, TotalVariationPrior, TV_STRENGTHS),
     "bm3d": _bm3d,
 }

@@ -86,7 +86,9 @@ def write_part(result: Result, what: str, path: str | Path) -> Path:
     chosen = find_writer(path, kind="part").name
     if chosen == "nifti":
         return nifti.write(result, path, what)
-    return png.write(result, path, what) if chosen == "png" else _write_array(volume, path, chosen)
+    if chosen == "png":
+        return png.write(result, path, what)
+    return write_cfl(volume, path) if chosen == "cfl" else write_npy(volume, path)
 
 
 def _write(array: np.ndarray, path: Path, kind: Kind) -> Path:
@@ -94,7 +96,7 @@ def _write(array: np.ndarray, path: Path, kind: Kind) -> Path:
     if chosen == "mrrecon":
         raise OutputError(f"{path}: only a scan with its maps is written as {path.suffix}; use .npy or .cfl.")
     if chosen != "png":
-        return _write_array(array, path, chosen)
+        return write_cfl(array, path) if chosen == "cfl" else write_npy(array, path)
     if array.ndim != 2:
         raise OutputError(f"{path}: only a (y, z) mask can be a picture, this one has shape {array.shape}; use .npy.")
     from matplotlib.image import imsave
@@ -102,10 +104,6 @@ def _write(array: np.ndarray, path: Path, kind: Kind) -> Path:
     with atomic_path(path) as temporary:
         imsave(temporary, array, cmap="gray", vmin=0, vmax=1, format="png")
     return path
-
-
-def _write_array(array: np.ndarray, path: Path, format: str) -> Path:
-    return write_cfl(array, path) if format == "cfl" else write_npy(array, path)
 
 
 def read_reference(path: str | Path) -> np.ndarray:

@@ -80,24 +80,16 @@ def write(thing: Result, path: Path) -> Path:
             image.Modality, image.Manufacturer = "MR", "mrrecon"
             image.ImageType = ["DERIVED", "PRIMARY", "M"]
             image.SeriesDescription = f"mrrecon {thing.solver} R={thing.acceleration:.2f}"[:64]
-            image.PatientName, image.PatientID, image.PatientBirthDate, image.PatientSex = (
-                "Anonymous",
-                "0",
-                "",
-                "O",
-            )
+            image.PatientName, image.PatientID = "Anonymous", "0"
+            image.PatientBirthDate, image.PatientSex = "", "O"
             image.StudyID, image.AccessionNumber, image.ReferringPhysicianName = "1", "", ""
             image.StudyDate = image.ContentDate = now.strftime("%Y%m%d")
             image.StudyTime = image.ContentTime = now.strftime("%H%M%S")
             image.PatientPosition, image.PositionReferenceIndicator, image.Laterality = "HFS", "", ""
             image.SeriesNumber, image.InstanceNumber = 1, z + 1
             image.ScanningSequence, image.SequenceVariant, image.ScanOptions = "RM", "NONE", ""
-            image.MRAcquisitionType, image.EchoTime, image.RepetitionTime, image.EchoTrainLength = (
-                "3D",
-                None,
-                None,
-                None,
-            )
+            image.MRAcquisitionType = "3D"
+            image.EchoTime = image.RepetitionTime = image.EchoTrainLength = None
             image.ImageOrientationPatient = [_ds(v) for v in (*directions[:, 0], *directions[:, 1])]
             image.ImagePositionPatient = [_ds(v) for v in (lps @ [0, 0, z, 1])[:3]]
             image.PixelSpacing = [_ds(spacing[1]), _ds(spacing[0])]

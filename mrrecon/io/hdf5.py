@@ -16,7 +16,16 @@ from mrrecon.atomic import atomic_path
 from mrrecon.errors import FileFormatError
 from mrrecon.io.checks import array_bytes, size_text
 
-__all__ = ["create_hdf5", "holds_kspace", "is_hdf5", "open_if_hdf5", "read_text", "require_dataset"]
+__all__ = [
+    "create_hdf5",
+    "holds_kspace",
+    "is_hdf5",
+    "open_if_hdf5",
+    "read_text",
+    "require_dataset",
+    "require_version",
+    "text_attribute",
+]
 
 _MAGIC = b"\x89HDF\r\n\x1a\n"
 
@@ -89,6 +98,23 @@ def read_text(value: Any) -> str:
     if isinstance(value, np.ndarray):
         value = value.reshape(-1)[0]
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def text_attribute(item: Any, name: str) -> str:
+    """Return an attribute that is a string of fixed length, else nothing: libhdf5 loops for ever on some others."""
+    if name not in item.attrs or item.attrs.get_id(name).dtype.kind != "S":
+        return ""
+    return read_text(item.attrs[name])
+
+
+def require_version(file: Any, newest: int, path: Path, what: str) -> None:
+    """Refuse a file whose attribute ``version`` is above the newest that is known."""
+    version = int(file.attrs.get("version", 0))
+    if version > newest:
+        raise FileFormatError(
+            f"{path} has version {version} of {what}, this mrrecon reads up to {newest}; update it with pip install "
+            "--upgrade mrrecon."
+        )
 
 
 class _Sink(io.RawIOBase):

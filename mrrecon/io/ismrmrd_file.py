@@ -27,12 +27,8 @@ __all__ = ["FORMAT", "TableSource", "can_read", "read"]
 
 def _group_name(file: h5py.File) -> str | None:
     """Name of the first group that holds xml and data, usually ``dataset``."""
-    names = ["dataset", *[n for n in file if n != "dataset"]]
-    for name in names:
-        group = file.get(name)
-        if isinstance(group, h5py.Group) and "xml" in group and "data" in group:
-            return name
-    return None
+    groups = {name: file.get(name) for name in ("dataset", *file)}
+    return next((n for n, g in groups.items() if isinstance(g, h5py.Group) and "xml" in g and "data" in g), None)
 
 
 def can_read(path: Path) -> bool:
@@ -103,12 +99,5 @@ def read(path: Path, options: ReadoutOptions) -> Acquisition:
 
 
 FORMAT = Format(
-    "ismrmrd",
-    "ISMRMRD HDF5 (mridata.org)",
-    (".mrd", ".h5"),
-    can_read,
-    read,
-    ReadoutOptions,
-    write,
-    holds=("acquisition",),
+    "ismrmrd", "ISMRMRD HDF5 (mridata.org)", (".mrd", ".h5"), can_read, read, ReadoutOptions, write, ("acquisition",)
 )

@@ -49,6 +49,10 @@ FLAGS = {
     "phase_stabilization": 31,
     "multiband_reference": 64,  # not in the standard (its last flag for users): reference lines of slice acceleration
 }
+NO_IMAGE = (  # flags of readouts that hold no image data
+    "noise navigation phase_correction high_priority_feedback dummy real_time_feedback surface_coil_correction "
+    "phase_stabilization_reference phase_stabilization multiband_reference"
+).split()
 
 
 def flagged(heads: np.ndarray, *names: str) -> np.ndarray:

@@ -26,8 +26,15 @@ from mrrecon.acquisition import Acquisition, Step
 from mrrecon.errors import FileFormatError
 from mrrecon.io.checks import array_bytes, reading, require_input, require_memory
 from mrrecon.io.file_arrays import H5Array
-from mrrecon.io.format import Format, ReaderOptions, Result
-from mrrecon.io.hdf5 import create_hdf5, open_if_hdf5, read_text, require_dataset
+from mrrecon.io.format import Format, Kind, ReaderOptions, Result
+from mrrecon.io.hdf5 import (
+    create_hdf5,
+    open_if_hdf5,
+    read_text,
+    require_dataset,
+    require_version,
+    text_attribute,
+)
 from mrrecon.operators.backend import to_numpy
 
 __all__ = ["FORMAT", "VERSION", "can_read", "read", "read_reference", "reconstruction_fields", "write"]
@@ -35,31 +42,13 @@ __all__ = ["FORMAT", "VERSION", "can_read", "read", "read_reference", "reconstru
 VERSION = 1
 _CHUNK_BYTES = 2**20
 _FILTERS = {"compression": "lzf"}
-_RECORDED = (
-    "solver",
-    "settings",
-    "estimates",
-    "stopped",
-    "scale",
-    "acceleration",
-    "seconds",
-    "metrics",
-    "versions",
-    "history",
-)
+_RECORDED = "solver settings estimates stopped scale acceleration seconds metrics versions history".split()
 
 
 def can_read(path: Path) -> bool:
     """Whether this is a file that :func:`write` wrote."""
     with open_if_hdf5(path) as file:
-        return file is not None and _attribute(file, "format") == "mrrecon"
-
-
-def _attribute(file: h5py.File, name: str) -> str:
-    # fixed-length strings only: libhdf5 loops for ever on some damaged variable-length ones
-    if name not in file.attrs or file.attrs.get_id(name).dtype.kind != "S":
-        return ""
-    return read_text(file.attrs[name])
+        return file is not None and text_attribute(file, "format") == "mrrecon"
 
 
 def _plain(value: Any) -> Any:
@@ -139,13 +128,8 @@ def _write_kspace(file: h5py.File, thing: Acquisition, check: Callable[[], None]
 
 def _open_record(file: h5py.File, path: Path, kind: str) -> dict[str, Any]:
     """Check version and kind, and return the record."""
-    found = int(file.attrs.get("version", 0))
-    if found > VERSION:
-        raise FileFormatError(
-            f"{path} has version {found} of mrrecon's format, this mrrecon reads up to {VERSION}; "
-            "update it with pip install --upgrade mrrecon."
-        )
-    have = _attribute(file, "kind")
+    require_version(file, VERSION, path, "mrrecon's format")
+    have = text_attribute(file, "kind")
     if have != kind:
         use = "Reconstruction.load" if have == "reconstruction" else "mrrecon.read"
         raise FileFormatError(f"{path} holds a mrrecon {have or 'file'}, not a {kind}; open it with {use}.")
@@ -216,7 +200,7 @@ def is_reconstruction(path: str | Path) -> bool:
     """Whether a file is a reconstruction of ours; must not raise on other files."""
     try:
         with open_if_hdf5(Path(path)) as file:
-            return file is not None and _attribute(file, "kind") == "reconstruction"
+            return file is not None and text_attribute(file, "kind") == "reconstruction"
     except OSError:
         return False
 
@@ -231,7 +215,7 @@ def reconstruction_fields(path: str | Path) -> dict[str, Any]:
     """
     path = require_input(path)
     with reading(path, "a mrrecon reconstruction"), open_if_hdf5(path) as file:
-        if file is None or _attribute(file, "format") != "mrrecon":
+        if file is None or text_attribute(file, "format") != "mrrecon":
             raise FileFormatError(f"{path} is not a mrrecon HDF5 file; Reconstruction.load reads what .save wrote.")
         record = _open_record(file, path, "reconstruction")
         volume = require_dataset(file, "volume", path, (3,), "(x, y, z)")
@@ -258,12 +242,5 @@ def _extras(file: h5py.File, path: Path) -> dict[str, h5py.Dataset]:
     return {name: require_dataset(file, f"extras/{name}", path, (3,), "(x, y, z)") for name in group}
 
 
-FORMAT = Format(
-    "mrrecon",
-    "mrrecon HDF5",
-    (".h5", ".hdf5"),
-    can_read,
-    read,
-    write=write,
-    holds=("acquisition", "reconstruction", "maps"),
-)
+HOLDS: tuple[Kind, ...] = ("acquisition", "reconstruction", "maps")
+FORMAT = Format("mrrecon", "mrrecon HDF5", (".h5", ".hdf5"), can_read, read, write=write, holds=HOLDS)

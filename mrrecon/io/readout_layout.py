@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -136,10 +136,9 @@ class ReadoutLayout:
 
     def of(self, keep: np.ndarray) -> ReadoutLayout:
         """The same with some of the rows, by a mask or by indices."""
-        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        for name in ("rows", "first", "second", "kind", "correction", "gain"):
-            fields[name] = None if fields[name] is None else fields[name][keep]
-        return ReadoutLayout(**fields)
+        of_rows = {n: getattr(self, n) for n in ("rows", "first", "second", "kind", "correction", "gain")}
+        chosen: dict[str, Any] = {n: None if values is None else values[keep] for n, values in of_rows.items()}
+        return replace(self, **chosen)
 
     def _signs(self, n: int, axis: str) -> np.ndarray:
         """The factor that undoes the wrapping along one axis of n positions."""

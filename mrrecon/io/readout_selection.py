@@ -9,23 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from mrrecon.errors import FileFormatError
-from mrrecon.io.ismrmrd_header import flagged
+from mrrecon.io.ismrmrd_header import NO_IMAGE, flagged
 
 __all__ = ["Selection", "select"]
 
-# kinds of readouts that hold no image data
-_SKIPPED = (
-    "noise",
-    "navigation",
-    "phase_correction",
-    "high_priority_feedback",
-    "dummy",
-    "real_time_feedback",
-    "surface_coil_correction",
-    "phase_stabilization_reference",
-    "phase_stabilization",
-    "multiband_reference",
-)
 _IMAGES = ("contrast", "repetition", "set", "phase")
 
 
@@ -72,7 +59,7 @@ def select(heads: np.ndarray, asked: Mapping[str, int | None], path: Path) -> Se
     FileFormatError
         If there are no imaging readouts, or not the one that is asked for.
     """
-    usable = ~flagged(heads, *_SKIPPED)
+    usable = ~flagged(heads, *NO_IMAGE)
     here = usable & (heads["encoding_space_ref"] == 0)
     imaging = here & ~flagged(heads, "calibration")
     if not imaging.any():

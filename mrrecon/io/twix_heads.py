@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mrrecon.io.ismrmrd_header import FLAGS, HEADER_DTYPE
+from mrrecon.io.ismrmrd_header import FLAGS, HEADER_DTYPE, NO_IMAGE
 from mrrecon.io.ismrmrd_header import flagged as has_flag
 from mrrecon.io.twix_file import flagged
 
@@ -27,10 +27,6 @@ _FLAGS = {
     "phase_stabilization_reference": ("phase_stabilization_reference",),
     "phase_stabilization": ("phase_stabilization",),
 }
-_NO_IMAGE = (
-    *("noise", "calibration", "navigation", "phase_correction", "high_priority_feedback", "dummy"),
-    *("surface_coil_correction", "phase_stabilization_reference", "phase_stabilization"),
-)
 _COUNTERS = {"kspace_encode_step_1": "Lin", "kspace_encode_step_2": "Par", "average": "Ave", "slice": "Sli"}
 _COUNTERS |= {"contrast": "Eco", "phase": "Phs", "repetition": "Rep", "set": "Set", "segment": "Seg"}
 _USER_COUNTERS = ("Ida", "Idb", "Idc", "Idd", "Ide")
@@ -38,7 +34,7 @@ _USER_COUNTERS = ("Ida", "Idb", "Idc", "Idd", "Ide")
 
 def is_image(heads: np.ndarray) -> np.ndarray:
     """Which heads are of readouts that are part of the image by themselves."""
-    return ~has_flag(heads, *_NO_IMAGE)
+    return ~has_flag(heads, "calibration", *NO_IMAGE)
 
 
 def translated(mdh: np.ndarray) -> np.ndarray:

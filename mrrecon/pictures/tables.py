@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mrrecon.atomic import atomic_path
+from mrrecon.atomic import write_text
 
 __all__ = ["grouped", "markdown_table", "write_csv"]
 
@@ -61,6 +61,4 @@ def write_csv(records: Iterable[Mapping[str, Any]], names: Sequence[str], path: 
     writer = csv.DictWriter(buffer, names, restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows({k: "; ".join(map(str, v)) if isinstance(v, list) else v for k, v in r.items()} for r in records)
-    with atomic_path(path) as temporary:
-        temporary.write_text(buffer.getvalue(), "utf-8")
-    return path
+    return write_text(path, buffer.getvalue())

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mrrecon.atomic import atomic_path, make_folder
+from mrrecon.atomic import make_folder, write_text
 from mrrecon.errors import DataError
 from mrrecon.pictures.montage import Style, draw_planes
 from mrrecon.pictures.planes import Planes
@@ -73,9 +73,7 @@ def write_report(runs: str | Path, folder: str | Path) -> Path:
         _montages(summary, results, folder),
         _troubles(summary),
     ]
-    with atomic_path(folder / "report.md") as temporary:
-        temporary.write_text("\n\n".join(part for part in parts if part) + "\n", "utf-8")
-    return folder / "report.md"
+    return write_text(folder / "report.md", "\n\n".join(filter(None, parts)) + "\n")
 
 
 def _write_tables(summary: Summary, folder: Path) -> None:

@@ -21,7 +21,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from mrrecon.atomic import atomic_path, make_folder
+from mrrecon.atomic import atomic_path, make_folder, write_text
 from mrrecon.errors import FileFormatError, OutputError
 from mrrecon.studies.row import Row
 
@@ -57,7 +57,7 @@ class Results:
             raise OutputError(
                 f"{self.folder} holds the study {self.index()['name']!r}, not {index['name']!r}; give another folder."
             )
-        _write(self.folder / INDEX, json.dumps(index, indent=1) + "\n")
+        write_text(self.folder / INDEX, json.dumps(index, indent=1) + "\n")
 
     def index(self) -> dict[str, Any]:
         """The study and its grid, as :meth:`create` noted them.
@@ -100,7 +100,7 @@ class Results:
 
     def write(self, row: Row) -> None:
         """Write a row; it takes the place of an earlier one of the same run."""
-        _write(self.folder / "rows" / f"{row['run']}.json", json.dumps(row) + "\n")
+        write_text(self.folder / "rows" / f"{row['run']}.json", json.dumps(row) + "\n")
 
     def rows(self) -> dict[str, Row]:
         """All whole rows by run, those of earlier settings of the study among them."""
@@ -120,7 +120,7 @@ class Results:
         while True:
             files = self._files()
             rows = sorted(self.rows().values(), key=lambda row: (str(row.get("ended", "")), row["run"]))
-            _write(path, "".join(json.dumps(row) + "\n" for row in rows))
+            write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
             if self._files() == files:
                 return path
 
@@ -157,11 +157,6 @@ def _lock(number: int, path: Path) -> bool:
             f"{path} cannot be locked: {error.strerror or error}; use a folder on a local disk."
         ) from error
     return True
-
-
-def _write(path: Path, text: str) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, "utf-8")
 
 
 def _text(path: Path) -> str:

@@ -10,13 +10,19 @@ from typing import Any, Literal
 
 from mrrecon.errors import DataError, FileFormatError, MRReconError
 from mrrecon.operators import calibration_side
-from mrrecon.settings import read_settings
+from mrrecon.settings import settings_problem
+from mrrecon.settings_file import read_settings
 from mrrecon.studies.files import StudyFile, find_files
 from mrrecon.studies.method import Method
 
 __all__ = ["Sampling", "Simulation", "Study"]
 
 LISTS = ("files", "accelerations", "solvers", "priors", "seeds")  # one value may stand for a list of one
+PLAIN = {  # types that settings have in YAML, where they are others
+    **dict.fromkeys(("files", "solvers", "priors"), list[Any]),
+    "accelerations": list[float], "seeds": list[int],
+    **dict.fromkeys(("simulation", "sampling"), dict[str, Any]),
+}
 
 
 @dataclass(frozen=True)
@@ -150,7 +156,7 @@ class Study:
             If a setting is missing, unknown, of the wrong type or out of range; if a file or prior is not there.
         """
         settings = _listed(settings)
-        _refuse(_Plain, settings)
+        _refuse(cls, settings, PLAIN)
         return cls(
             **{
                 **settings,
@@ -185,19 +191,15 @@ class Study:
         for name in ("files", "solvers", "accelerations", "seeds"):
             if not getattr(self, name):
                 raise DataError(f"The setting {name} is empty: there is nothing to run.")
-        for what, names in (
-            ("files", [file.name for file in self.files]),
-            ("solvers", [method.label for method in self.solvers]),
-        ):
+        labels = [method.label for method in self.solvers]
+        for what, called, names in (("files", "name", [f.name for f in self.files]), ("solvers", "label", labels)):
             twice = next((name for name in names if names.count(name) > 1), None)
             if twice is not None:
-                other = "label" if what == "solvers" else "name"
-                raise DataError(f"Two of the {what} are called {twice!r}; give one of them another {other}.")
+                raise DataError(f"Two of the {what} are called {twice!r}; give one of them another {called}.")
         if not all(math.isfinite(r) and r >= 1 for r in self.accelerations):
             raise DataError(f"accelerations must be numbers of at least 1, got {list(self.accelerations)}.")
         if min(self.seeds) < 0:
             raise DataError(f"seeds must be whole numbers from 0, got {list(self.seeds)}.")
-        labels = [method.label for method in self.solvers]
         if self.baseline and self.baseline not in labels:
             raise DataError(f"The baseline {self.baseline!r} is none of the solvers: {', '.join(labels)}.")
         self.policy()
@@ -213,35 +215,12 @@ class Study:
         return {**asdict(self), "files": [file.to_dict() for file in self.files]}
 
 
-@dataclass(frozen=True)
-class _Plain:
-    """The types that the settings of a study have in YAML."""
-
-    name: str
-    files: list[Any]
-    solvers: list[Any]
-    accelerations: list[float] = field(default_factory=list)
-    priors: list[Any] = field(default_factory=list)
-    seeds: list[int] = field(default_factory=list)
-    maps: Literal["estimated", "given"] = "estimated"
-    simulation: dict[str, Any] = field(default_factory=dict)
-    sampling: dict[str, Any] = field(default_factory=dict)
-    metrics: dict[str, Any] = field(default_factory=dict)
-    baseline: str = ""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-
-
-_Plain.__name__ = "Study"  # in messages
-
-
 def _listed(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {k: [v] if k in LISTS and not isinstance(v, list) else v for k, v in settings.items()}
 
 
-def _refuse(made_by: type, settings: Mapping[str, Any]) -> None:
-    from mrrecon.settings import settings_problem
-
-    problem = settings_problem(made_by, settings)
+def _refuse(made_by: type, settings: Mapping[str, Any], plain: Mapping[str, Any] | None = None) -> None:
+    problem = settings_problem(made_by, settings, plain)
     if problem:
         raise DataError(f"{problem}.")
 

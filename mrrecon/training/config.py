@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mrrecon.errors import DataError, FileFormatError
-from mrrecon.settings import read_settings
+from mrrecon.settings import settings_problem
+from mrrecon.settings_file import read_settings
 
 __all__ = ["TrainingConfig"]
 
@@ -112,7 +113,6 @@ class TrainingConfig:
             If one is missing, unknown, of the wrong type or out of range.
         """
         from mrrecon.priors.schedule import NoiseSchedule
-        from mrrecon.settings import settings_problem
         from mrrecon.training.slices import SliceSampler
 
         settings = {k: [v] if k in LISTS and isinstance(v, str) else v for k, v in settings.items()}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mrrecon.atomic import atomic_path
+from mrrecon.atomic import write_text
 from mrrecon.errors import MissingDependencyError, OutputError
 
 __all__ = ["TrainingLog"]
@@ -78,8 +78,7 @@ class TrainingLog:
         if self.silent or not self.path.exists():
             return
         kept = [entry for entry in self.entries() if entry["step"] <= step]
-        with atomic_path(self.path) as temporary:
-            temporary.write_text("".join(json.dumps(entry) + "\n" for entry in kept), "utf-8")
+        write_text(self.path, "".join(json.dumps(entry) + "\n" for entry in kept))
 
 
 def _board(folder: Path) -> Any:

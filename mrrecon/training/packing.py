@@ -23,6 +23,9 @@ import numpy as np
 
 from mrrecon.errors import DataError, FileFormatError
 from mrrecon.grid import Grid
+from mrrecon.io.checks import reading, require_input, require_memory
+from mrrecon.io.hdf5 import create_hdf5, open_if_hdf5, require_dataset, require_version, text_attribute
+from mrrecon.resolution import change_resolution
 from mrrecon.training.differences import differences, undo_differences
 from mrrecon.training.volumes import Source, TrainingVolume, find_volumes, read_volumes
 
@@ -120,8 +123,6 @@ def quantise(volume: TrainingVolume, voxel_size: float = 1.0, bits: int = 8) -> 
     DataError
         If a setting is out of range, or nothing but air is found.
     """
-    from mrrecon.resolution import change_resolution
-
     if not 4 <= bits <= 8:
         raise DataError(f"bits must be 4 to 8, got {bits}.")
     if not (math.isfinite(voxel_size) and voxel_size > 0):
@@ -212,8 +213,6 @@ def pack(
     OutputError
         If the folder is missing or not writable, or the disk is full.
     """
-    from mrrecon.io.hdf5 import create_hdf5
-
     names: set[str] = set()
     owners: dict[str, str] = {}
     with create_hdf5(path) as (file, check):
@@ -239,15 +238,8 @@ def pack(
 
 
 def _write(group: Any, volume: PackedVolume) -> None:
-    record = {
-        "name": volume.name,
-        "voxel_size": volume.grid.voxel_size,
-        "top": volume.top,
-        "bits": volume.bits,
-        "level": volume.level,
-        "subject": volume.subject,
-        "source": volume.source,
-    }
+    own = {name: getattr(volume, name) for name in ("name", "top", "bits", "level", "subject", "source")}
+    record = {**own, "voxel_size": volume.grid.voxel_size}
     group.attrs["record"] = np.bytes_(json.dumps(record))
     for name, codes in (("magnitude", volume.magnitude), ("phase", volume.phase)):
         if codes is not None:
@@ -265,19 +257,11 @@ def read_pack(path: str | os.PathLike[str], split: Split = "train") -> list[Pack
     FileFormatError
         If the file is missing, damaged, truncated, of a newer version, or is not a pack of training volumes.
     """
-    from mrrecon.io.checks import reading, require_input
-    from mrrecon.io.hdf5 import open_if_hdf5
-
     path = require_input(path)
     with reading(path, "packed training volumes"), open_if_hdf5(path) as file:
-        if file is None or _text(file, "format") != FORMAT:
+        if file is None or text_attribute(file, "format") != FORMAT:
             raise FileFormatError(f"{path} is not a file of packed training volumes; make one with training.pack.")
-        version = int(file.attrs["version"])
-        if version > VERSION:
-            raise FileFormatError(
-                f"{path} has version {version} of packed training volumes, this mrrecon reads up to {VERSION}; "
-                "update it with pip install --upgrade mrrecon."
-            )
+        require_version(file, VERSION, path, "packed training volumes")
         return [_read(group, path) for _, group in sorted(file[split].items())]
 
 
@@ -308,26 +292,12 @@ def open_volumes(
 
 
 def _is_pack(path: Path) -> bool:
-    from mrrecon.io.hdf5 import open_if_hdf5
-
     with open_if_hdf5(path) as file:
-        return file is not None and _text(file, "format") == FORMAT
-
-
-def _text(item: Any, name: str) -> str:
-    from mrrecon.io.hdf5 import read_text
-
-    # fixed-length strings only: libhdf5 loops for ever on some damaged variable-length ones
-    if name not in item.attrs or item.attrs.get_id(name).dtype.kind != "S":
-        return ""
-    return read_text(item.attrs[name])
+        return file is not None and text_attribute(file, "format") == FORMAT
 
 
 def _read(group: Any, path: Path) -> PackedVolume:
-    from mrrecon.io.checks import require_memory
-    from mrrecon.io.hdf5 import require_dataset
-
-    record = json.loads(_text(group, "record"))
+    record = json.loads(text_attribute(group, "record"))
     arrays: dict[str, np.ndarray | None] = {"phase": None}
     for name in ("magnitude", "phase"):
         if name == "magnitude" or name in group:

@@ -13,20 +13,22 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import asdict
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from mrrecon.errors import DataError
-from mrrecon.grid import Grid
 from mrrecon.training.augmentation import Augmentation, augment
+from mrrecon.training.packing import PackedVolume
 from mrrecon.training.processes import deaf_to_interrupts
 from mrrecon.training.resampling import cut_off, fit_canvas, resample, rotate
+from mrrecon.training.volumes import TrainingVolume
 
-__all__ = ["SliceSampler", "SliceSource", "prefetch"]
+__all__ = ["SliceSampler", "prefetch"]
 
 Mode = Literal["diverse", "fixed"]
+Volume = PackedVolume | TrainingVolume
 
 JITTER = 0.05  # of the voxel size in mode "fixed"
 LARGEST_UPSAMPLING = 1.15  # a volume with larger voxels is not eligible for a batch
@@ -37,29 +39,10 @@ FIELDS = (1.0, 6 / 7, 5 / 7)  # 224, 192 and 160 mm, of the full field of view
 LEAST_PIXELS = 16  # side of the smallest canvas
 
 
-class SliceSource(Protocol):
-    """What the sampler needs of a volume; training and packed volumes have it."""
-
-    @property
-    def grid(self) -> Grid:
-        """Where the voxels lie."""
-
-    @property
-    def name(self) -> str:
-        """Name, for messages."""
-
-    @property
-    def is_complex(self) -> bool:
-        """Whether there is a phase."""
-
-    def slab(self, axis: int, start: int, stop: int) -> np.ndarray:
-        """Slices ``(slices, h, w)`` perpendicular to `axis`."""
-
-
 class _Plane:
     """One volume cut along one axis: which of its slices are worth showing, and from which voxel size on."""
 
-    def __init__(self, volume: SliceSource, axis: int, isotropic: bool) -> None:
+    def __init__(self, volume: Volume, axis: int, isotropic: bool) -> None:
         self.volume, self.axis, self.isotropic = volume, axis, isotropic
         self.count = volume.grid.shape[axis]
         self.spacing = volume.grid.voxel_size[axis]
@@ -118,7 +101,7 @@ class SliceSampler:
 
     def __init__(
         self,
-        volumes: Sequence[SliceSource],
+        volumes: Sequence[Volume],
         mode: Mode = "diverse",
         voxel_size: float = 1.0,
         *,
@@ -159,10 +142,8 @@ class SliceSampler:
             "seed": seed,
             "augmentation": asdict(augmentation),
         }
-        self._volumes: list[list[_Plane]] = []
-        for volume in volumes:
-            axes = volume.grid.planes()
-            self._volumes.append([_Plane(volume, axis, len(axes) == 3) for axis in axes])
+        axes = [(volume, volume.grid.planes()) for volume in volumes]
+        self._volumes = [[_Plane(volume, axis, len(all_) == 3) for axis in all_] for volume, all_ in axes]
         finest = voxel_size if mode == "diverse" else voxel_size * (1 - JITTER)
         if not any(self._eligible(planes, finest) for planes in self._volumes):
             have = min((max(p.edges) for planes in self._volumes for p in planes), default=None)
