@@ -25,12 +25,7 @@ _COARSE = 40  # grid points per axis where the fields are computed, to be interp
 
 
 def coil_maps(
-    grid: Grid,
-    n_coils: int,
-    *,
-    region: np.ndarray | None = None,
-    model: CoilModel = "loops",
-    seed: int = 0,
+    grid: Grid, n_coils: int, *, region: np.ndarray | None = None, model: CoilModel = "loops", seed: int = 0
 ) -> np.ndarray:
     """Sensitivities of an array of receive coils around an object.
 

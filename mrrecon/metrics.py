@@ -283,29 +283,29 @@ def _decibels(peak: float, mean_square: float) -> float:
     return math.inf if mean_square == 0 else 10 * math.log10(peak**2 / mean_square) if peak > 0 else -math.inf
 
 
-def _by_slice(policy: MetricPolicy, *volumes: np.ndarray | None) -> tuple[np.ndarray | None, ...]:
-    """Views with the slices first."""
-    axis = "xyz".index(policy.slice_axis)
-    return tuple(None if v is None else np.moveaxis(v, axis, 0) for v in volumes)
+def _by_slice(
+    policy: MetricPolicy, image: np.ndarray, truth: np.ndarray, region: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Views with the slices first; the region as a mask in any case."""
+    whole = np.broadcast_to(True, truth.shape) if region is None else region
+    first, second, third = (np.moveaxis(v, "xyz".index(policy.slice_axis), 0) for v in (image, truth, whole))
+    return first, second, third
 
 
 def _psnr(square: np.ndarray, truth: np.ndarray, region: np.ndarray | None, policy: MetricPolicy) -> float:
     if policy.data_range != "slice-max":
         peak = float(truth.max()) if policy.data_range == "volume-max" else float(policy.data_range)
         return _decibels(peak, _mean(square, region))
-    errors, slices, regions = _by_slice(policy, square, truth, region)
-    assert errors is not None and slices is not None
     values = [
-        _decibels(float(one.max()), _mean(error, None if regions is None else regions[i]))
-        for i, (error, one) in enumerate(zip(errors, slices, strict=True))
-        if one.any() and (regions is None or regions[i].any())
+        _decibels(float(one.max()), _mean(error, inside))
+        for error, one, inside in zip(*_by_slice(policy, square, truth, region), strict=True)
+        if one.any() and inside.any()
     ]
     return float(np.mean(values))
 
 
 def _ssim(image: np.ndarray, truth: np.ndarray, region: np.ndarray | None, policy: MetricPolicy) -> float:
     images, slices, regions = _by_slice(policy, image, truth, region)
-    assert images is not None and slices is not None
     _require_window(slices.shape[1:], policy)
     if policy.data_range == "slice-max":
         peaks = slices.max(axis=(1, 2))
@@ -317,8 +317,7 @@ def _ssim(image: np.ndarray, truth: np.ndarray, region: np.ndarray | None, polic
         if peaks[i] == 0:
             return 0.0, 0
         similarity = _ssim_map(np.ascontiguousarray(images[i]), np.ascontiguousarray(slices[i]), peaks[i])[inner]
-        if regions is not None:
-            similarity = similarity[regions[i][inner]]
+        similarity = similarity[regions[i][inner]]
         return float(similarity.sum()), similarity.size
 
     with ThreadPoolExecutor(num_threads()) as pool:

@@ -41,17 +41,7 @@ class ProgressBar:
         )  # fmt: skip
 
     def at(self, done: int, description: str = "", **values: str) -> None:
-        """Show that so many steps are done, with values beside the bar; all of them close it.
-
-        Parameters
-        ----------
-        done
-            Number of steps.
-        description
-            What is being done now, shown at once on a terminal.
-        **values
-            Name to text.
-        """
+        """Show how many steps are done and what is being done now, with values beside the bar; all steps close it."""
         if values:
             self._bar.set_postfix(values, refresh=False)
         self._bar.update(done - self._bar.n)

@@ -225,11 +225,7 @@ def _correlation_matrix(maps: np.ndarray, region: np.ndarray, correlation: float
 
 
 def _measure(
-    image: np.ndarray,
-    maps: np.ndarray,
-    mask: np.ndarray,
-    covariance: np.ndarray | None,
-    rng: np.random.Generator,
+    image: np.ndarray, maps: np.ndarray, mask: np.ndarray, covariance: np.ndarray | None, rng: np.random.Generator
 ) -> np.ndarray:
     """K-space ``(coils, x, y, z)`` of the sensitivity-weighted images, with noise, zero where not sampled."""
     from mrrecon.operators.fourier import fft

@@ -223,21 +223,16 @@ def block_index(block: Sequence[range], shape: Sequence[int]) -> tuple[Any, ...]
 
 
 def read_block(kspace: Any, block: Sequence[range], readout_domain: str = "kspace") -> Any:
-    """Read a block of k-space: ``(coils, lx, ly, lz)`` complex64, contiguous.
+    """Read a block, of indices along (x, y, z) modulo the size: ``(coils, lx, ly, lz)`` complex64, contiguous.
 
-    Parameters
-    ----------
-    kspace
-        ``(coils, x, y, z)``, NumPy, CuPy or an array on disk.
-    block
-        Indices along (x, y, z), modulo the size.
-    readout_domain
-        Domain of axis x: from the image domain, the k-space of the block is computed.
+    The k-space is ``(coils, x, y, z)``, NumPy, CuPy or on disk; where x is in the image domain, it is transformed.
     """
     shape = tuple(int(n) for n in kspace.shape[1:])
     hybrid = readout_domain == "image"
     spans = [_spans(r, n) for r, n in zip((range(shape[0]) if hybrid else block[0], *block[1:]), shape, strict=True)]
-    parts: Any = {where: kspace[(slice(None), *index)] for where, index in _pieces(spans)}
+    places = itertools.product(*(range(len(s)) for s in spans))
+    pieces = zip(places, itertools.product(*spans), strict=True)
+    parts: Any = {where: kspace[(slice(None), *index)] for where, index in pieces}
     xp = get_array_module(next(iter(parts.values())))
     for axis in (3, 2, 1):
         joined: dict[Any, list[Any]] = {}
@@ -258,8 +253,3 @@ def _spans(block: range, n: int) -> list[slice]:
     start = block.start % n
     stop = start + len(block)
     return [slice(start, stop)] if stop <= n else [slice(start, n), slice(0, stop - n)]
-
-
-def _pieces(spans: Sequence[list[slice]]) -> list[tuple[tuple[int, ...], tuple[slice, ...]]]:
-    where = itertools.product(*(range(len(s)) for s in spans))
-    return list(zip(where, itertools.product(*spans), strict=True))

@@ -122,9 +122,7 @@ def kspace_centre(
         if not is_clear[axis] or abs(index[axis] - middle[axis]) <= TOLERANCE:
             index[axis] = middle[axis]
     return KspaceCentre(
-        (index[0], index[1], index[2]),
-        (is_clear[0], is_clear[1], is_clear[2]),
-        (is_sharp[0], is_sharp[1], is_sharp[2]),
+        (index[0], index[1], index[2]), (is_clear[0], is_clear[1], is_clear[2]), (is_sharp[0], is_sharp[1], is_sharp[2])
     )
 
 

@@ -33,12 +33,7 @@ def forward_and_adjoint(A: Any) -> tuple[Callable[[Any], Any], Callable[[Any], A
 
 
 def check_adjoint(
-    A: Any,
-    seed: int = 0,
-    rtol: float | None = None,
-    *,
-    ishape: Sequence[int] | None = None,
-    like: Any = None,
+    A: Any, seed: int = 0, rtol: float | None = None, *, ishape: Sequence[int] | None = None, like: Any = None
 ) -> float:
     """Check that ``<A x, y> = <x, A^H y>`` for random complex x and y.
 

@@ -14,13 +14,7 @@ import numpy as np
 from mrrecon.errors import DataError, ShapeError
 from mrrecon.operators.backend import as_array, as_kind, get_array_module, is_torch, to_numpy
 
-__all__ = [
-    "mix_coils",
-    "transform_covariance",
-    "view_or_lazy",
-    "whiten",
-    "whitening_matrix",
-]
+__all__ = ["mix_coils", "transform_covariance", "view_or_lazy", "whiten", "whitening_matrix"]
 
 SLAB_BYTES = 64 << 20  # input read per step when the k-space is on disk or not contiguous
 

@@ -129,11 +129,7 @@ class Sense(ArrayLinop):
     """
 
     def __init__(
-        self,
-        maps: Any,
-        mask: Any,
-        readout_domain: Literal["image", "kspace"] = "image",
-        threads: int | None = None,
+        self, maps: Any, mask: Any, readout_domain: Literal["image", "kspace"] = "image", threads: int | None = None
     ) -> None:
         e = self.encoding = CartesianEncoding(maps, mask, readout_domain, threads)
         super().__init__(e.oshape, e.ishape, e.forward, e.adjoint, e.normal, name="Sense", xp=e.xp)

@@ -311,15 +311,7 @@ class NoisePredictor(SlicePrior):
 
 
 class GivenPrior(SlicePrior):
-    """A prior with what is known of the volume; see :meth:`SlicePrior.given`.
-
-    Parameters
-    ----------
-    prior
-        The prior.
-    known
-        Parts of the condition by name.
-    """
+    """A prior with what is known of the volume, parts of its condition by name; see :meth:`SlicePrior.given`."""
 
     def __init__(self, prior: SlicePrior, known: Mapping[str, Any]) -> None:
         unknown = [name for name in known if name not in KNOWN]
@@ -365,7 +357,7 @@ def moved(name: str, move: Callable[[Any], Any], device: str | torch.device) -> 
         return move(device)
     except (RuntimeError, AssertionError) as error:
         raise PriorInputError(
-            f"The prior {name!r} cannot be moved to {device}: {str(error).splitlines()[0]}"
+            f"The prior {name!r} cannot be moved to {device!r}: {str(error).splitlines()[0]}"
         ) from error
 
 

@@ -62,15 +62,10 @@ class Condition:
 
 
 def cut_known(known: Mapping[str, Any], condition: Condition | None) -> Condition:
-    """Condition of some slices with what is known of their volume added.
+    """Condition of some slices with what is known of their volume added, parts of a :class:`Condition` by name.
 
-    Parameters
-    ----------
-    known
-        Parts of a :class:`Condition` by name. An image or a mask of three axes is a volume ``(x, y, z)`` where the
-        condition says which slices are asked for (plane and depth); everything else is passed on as it is.
-    condition
-        Of the slices.
+    An image or a mask of three axes is a volume ``(x, y, z)`` where the condition says which slices are asked for
+    (plane and depth); everything else is passed on as it is.
     """
     condition = Condition() if condition is None else condition
     return replace(condition, **{name: _slices_of(value, condition) for name, value in known.items()})

@@ -125,23 +125,17 @@ def describe(name_or_folder: str | Path) -> dict[str, Any]:
     PriorFileError
         If the folder is not that of a prior.
     """
+    source, made_by = _find(name_or_folder)
     name = str(name_or_folder)
+    if source in ("packaged", "folder"):
+        return _describe_folder(made_by, source)
     unknown = dict.fromkeys(("voxel_sizes", "parameters", "bytes", "folder", "card"))
-    if isinstance(name_or_folder, str):
-        if name in _registered:
-            return {"name": name, "kind": None, "source": "registered", **unknown}
-        if name in CLASSICAL:
-            return {"name": name, "kind": name, "source": "built in", **unknown, "parameters": 0, "bytes": 0}
-        if name in _zoo():
-            return _describe_folder(_zoo()[name], "packaged")
-        if name in _entry_points():
-            point = _entry_points()[name]
-            package = point.dist.name if point.dist else point.module
-            _load_entry_point(point)
-            return {"name": name, "kind": None, "source": package, **unknown}
-    if not _looks_like_a_path(name_or_folder):
-        raise _unknown(name)
-    return _describe_folder(Path(name_or_folder), "folder")
+    if source == "built in":
+        return {"name": name, "kind": name, "source": source, **unknown, "parameters": 0, "bytes": 0}
+    if source == "entry point":
+        source = made_by.dist.name if made_by.dist else made_by.module
+        _load_entry_point(made_by)
+    return {"name": name, "kind": None, "source": source, **unknown}
 
 
 def describe_all() -> list[dict[str, Any]]:
@@ -155,30 +149,39 @@ def describe_all() -> list[dict[str, Any]]:
     return found
 
 
-def _make(name_or_folder: str | Path, settings: dict[str, Any]) -> SlicePrior:
-    name = str(name_or_folder)
-    folder = Path(name_or_folder)
+def _find(name_or_folder: str | Path) -> tuple[str, Any]:
+    """Where a prior comes from, and what makes it: a factory, nothing, an entry point, or a folder."""
     if isinstance(name_or_folder, str):
-        if name in _registered:
-            return _made(_registered[name], settings, f"registered prior {name!r}")
-        if name in CLASSICAL:
-            problem = settings_problem(prior_class(name), settings)
-            if problem:
-                raise PriorInputError(f"The prior {name!r}: {problem}.")
-            return prior_class(name).from_config({"kind": name, **settings}, {})
-        if name in _zoo():
-            folder = _zoo()[name]
-        elif name in _entry_points():
-            point = _entry_points()[name]
-            return _made(_load_entry_point(point), settings, f"prior {name!r} of the entry point {point.value}")
-        elif not _looks_like_a_path(name):
-            raise _unknown(name)
+        if name_or_folder in _registered:
+            return "registered", _registered[name_or_folder]
+        if name_or_folder in CLASSICAL:
+            return "built in", None
+        for source, found in (("packaged", _zoo()), ("entry point", _entry_points())):
+            if name_or_folder in found:
+                return source, found[name_or_folder]
+        if not _looks_like_a_path(name_or_folder):
+            raise _unknown(name_or_folder)
+    return "folder", Path(name_or_folder)
+
+
+def _make(name_or_folder: str | Path, settings: dict[str, Any]) -> SlicePrior:
+    source, made_by = _find(name_or_folder)
+    name = str(name_or_folder)
+    if source == "registered":
+        return _made(made_by, settings, f"registered prior {name!r}")
+    if source == "built in":
+        problem = settings_problem(prior_class(name), settings)
+        if problem:
+            raise PriorInputError(f"The prior {name!r}: {problem}.")
+        return prior_class(name).from_config({"kind": name, **settings}, {})
+    if source == "entry point":
+        return _made(_load_entry_point(made_by), settings, f"prior {name!r} of the entry point {made_by.value}")
     if settings:
         raise PriorInputError(
             f"The prior {name!r} is read from a folder, which has its settings; it takes device and precision, not "
             f"{', '.join(settings)}."
         )
-    return load_prior(folder)
+    return load_prior(made_by)
 
 
 def identity(prior: str | Path | SlicePrior) -> str:
@@ -301,9 +304,8 @@ def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:
     return {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
 
 
-def _looks_like_a_path(given: str | Path) -> bool:
-    text = str(given)
-    return isinstance(given, Path) or os.sep in text or "/" in text or os.path.exists(text)
+def _looks_like_a_path(text: str) -> bool:
+    return os.sep in text or "/" in text or os.path.exists(text)
 
 
 def _unknown(name: str) -> UnknownPriorError:

@@ -49,17 +49,7 @@ def prior_class(kind: str) -> type[SlicePrior]:
 
 
 def load_prior(folder: str | Path) -> SlicePrior:
-    """Read a prior from its folder.
-
-    Parameters
-    ----------
-    folder
-        With ``config.json`` and, if the prior has weights, ``model.safetensors``.
-
-    Returns
-    -------
-    prior
-        On the CPU.
+    """Read a prior, on the CPU, from its folder: ``config.json`` and, if it has weights, ``model.safetensors``.
 
     Raises
     ------

@@ -21,7 +21,7 @@ LAYERS = (  # bottom up: a room imports from lower lines only, and nothing from 
     "errors",
     "settings",
     "operators priors",
-    "atomic grid lazy metrics progress settings_file",
+    "atomic grid interrupts lazy metrics progress settings_file",
     "acquisition_checks coil_models",
     "preparation recentring",
     "acquisition",

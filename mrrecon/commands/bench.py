@@ -43,10 +43,7 @@ ROWS = Writes(check_folder, parts=("study.json", "rows.jsonl", "rows", "locks", 
 
 
 def bench(
-    file: Annotated[str, STUDY],
-    output: list[Annotated[str, ROWS]] | None = None,
-    workers: int = 1,
-    retry: bool = False,
+    file: Annotated[str, STUDY], output: list[Annotated[str, ROWS]] | None = None, workers: int = 1, retry: bool = False
 ) -> int:
     """Run a study: files x accelerations x solvers x priors x seeds; what is done already is left out.
 

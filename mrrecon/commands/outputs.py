@@ -56,20 +56,10 @@ def _rescued(path: Path, rescue: Callable[[Path], Path], suffix: str) -> Path | 
 
 
 def with_partial(error: SolverError, output: str) -> SolverError:
-    """Save the last good reconstruction of a failed run, and say where.
+    """Save the last good reconstruction of a failed run, and return its error with a sentence that says where.
 
-    Parameters
-    ----------
-    error
-        Of the solver.
-    output
-        The file that was asked for, to which nothing is written: ``v.partial.h5`` beside ``v.nii.gz``, or the next
-        name that is free.
-
-    Returns
-    -------
-    SolverError
-        The same, with one sentence that says this too.
+    Nothing is written to the file that was asked for, but to ``v.partial.h5`` beside ``v.nii.gz``, or the next name
+    that is free.
     """
     said = str(error).rstrip(".")
     if error.partial is None:
@@ -85,8 +75,7 @@ def with_partial(error: SolverError, output: str) -> SolverError:
             f"{said}; nothing is written to {output}, nor what there was before: {second}", error.partial
         )
     return SolverError(
-        f"{said}; nothing is written to {output}, the image of iteration {iterations} is kept in {path}.",
-        error.partial,
+        f"{said}; nothing is written to {output}, the image of iteration {iterations} is kept in {path}.", error.partial
     )
 
 

@@ -144,7 +144,7 @@ def prior_evaluate(
     """
     from mrrecon import denoising
     from mrrecon.reconstruction import versions
-    from mrrecon.training.volumes import read_volumes
+    from mrrecon.training.volumes import find_volumes, read_volumes
 
     files = list(output or [])
     levels = denoising.reference_levels(times)
@@ -152,7 +152,7 @@ def prior_evaluate(
     without = denoising.baselines([] if baselines == ["none"] else baselines)
     without = [method for method in without if method.name not in priors]
     methods = [*(denoising.of_prior(prior, name) for name, (prior, _) in priors.items()), *without]
-    sources = _sources(data)
+    sources = [find_template()] if data is None else find_volumes(data)
     _warn_of_training_data([prior for prior, _ in priors.values()], sources)
     cases = denoising.validation_slices(read_volumes(sources), voxel_size, slices, seed)
     total = len(methods) * len(levels) * len({case.voxel_size for case in cases})
@@ -216,12 +216,6 @@ def _settings(prior: Any) -> dict[str, Any]:
         return prior.config()
     except PriorError:  # priors of functions have none
         return {"class": type(prior).__name__}
-
-
-def _sources(data: list[str] | None) -> list[Path]:
-    from mrrecon.training.volumes import find_volumes
-
-    return [find_template()] if data is None else find_volumes(data)
 
 
 def _warn_of_training_data(priors: list[Any], sources: list[Path]) -> None:

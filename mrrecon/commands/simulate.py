@@ -63,13 +63,7 @@ def simulate(
         if voxel_size is not None:
             volume, grid = resolution.change_resolution(volume, grid, (voxel_size,) * 3, resample)
         scan = simulation.simulate(
-            volume,
-            grid,
-            n_coils=coils,
-            snr=snr,
-            coil_model=coil_model,
-            partial_fourier=partial_fourier,
-            seed=seed,
+            volume, grid, n_coils=coils, snr=snr, coil_model=coil_model, partial_fourier=partial_fourier, seed=seed
         )
         scan = undersample(scan, mask, accel, calibration=calibration, seed=seed)
     print(scan)

@@ -57,16 +57,9 @@ def config_files(given: Sequence[str]) -> Iterator[str]:
 
 @contextmanager
 def plain_errors(called: str, given: Sequence[str], types: Mapping[str, Any]) -> Iterator[None]:
-    """Put what the parser refuses in words that people understand.
+    """Put what the parser refuses of the words `given` to a command in words that people understand.
 
-    Parameters
-    ----------
-    called
-        The command, ``"mrrecon recon"``.
-    given
-        What was typed.
-    types
-        Types of its arguments by name.
+    It is `called` ``"mrrecon recon"``, for example; `types` are those of its arguments by name.
     """
     try:
         yield

@@ -17,16 +17,7 @@ from mrrecon.errors import DataError
 from mrrecon.priors.base import SlicePrior
 from mrrecon.priors.schedule import NoiseSchedule, complex_noise
 
-__all__ = [
-    "POLICY",
-    "TIMES",
-    "Denoiser",
-    "compare",
-    "noise_levels",
-    "noisy_slices",
-    "of_prior",
-    "reference_levels",
-]
+__all__ = ["POLICY", "TIMES", "Denoiser", "compare", "noise_levels", "noisy_slices", "of_prior", "reference_levels"]
 
 TIMES = (50, 100, 200, 400)
 SCALE = 2.0  # of the data in the states that the times refer to: bright tissue is two

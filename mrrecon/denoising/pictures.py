@@ -67,11 +67,7 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], path: str | Path, dashed: Seq
 
 
 def draw_denoised(
-    methods: Sequence[Denoiser],
-    case: VoxelSlices,
-    rows: Sequence[Mapping[str, Any]],
-    path: str | Path,
-    seed: int = 0,
+    methods: Sequence[Denoiser], case: VoxelSlices, rows: Sequence[Mapping[str, Any]], path: str | Path, seed: int = 0
 ) -> Path:
     """Draw magnitudes of the middle slice of a case: noisy, denoised by each method, true; one row per level.
 

@@ -83,7 +83,13 @@ def _with_and_without_oracle(made_by: Any, strengths: Sequence[float]) -> list[D
 
 
 def _bm3d() -> list[Denoiser]:
-    bm3d = _import_bm3d()
+    try:
+        import bm3d
+    except (ImportError, OSError) as error:  # OSError: its binaries do not load on this machine
+        raise MissingDependencyError(
+            "The baseline bm3d needs the package bm3d, whose licence allows non-commercial use only: pip install "
+            f"'mrrecon[bm3d]', or leave it out of --baselines ({error})."
+        ) from error
 
     def run(channels: np.ndarray, sigma: float) -> np.ndarray:
         profile = bm3d.BM3DProfile()  # "np", the package's default
@@ -115,17 +121,6 @@ def _bm3d() -> list[Denoiser]:
         method("BM3D", channels, "real and imaginary part as two channels (blocks are matched on the real part)"),
         method("BM3D, phase known", known_phase, "an oracle: on the real part after the true phase was taken out"),
     ]
-
-
-def _import_bm3d() -> Any:
-    try:
-        import bm3d
-    except (ImportError, OSError) as error:  # OSError: its binaries do not load on this machine
-        raise MissingDependencyError(
-            "The baseline bm3d needs the package bm3d, whose licence allows non-commercial use only: pip install "
-            f"'mrrecon[bm3d]', or leave it out of --baselines ({error})."
-        ) from error
-    return bm3d
 
 
 BASELINES: dict[str, Callable[[], list[Denoiser]]] = {

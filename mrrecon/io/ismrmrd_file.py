@@ -39,13 +39,7 @@ def can_read(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class TableSource:
-    """Samples of the readouts of an ISMRMRD table, a :class:`mrrecon.io.readout_layout.Source`.
-
-    Parameters
-    ----------
-    path, table
-        HDF5 file and name of its table.
-    """
+    """Samples of the readouts of a table in an ISMRMRD file, a :class:`mrrecon.io.readout_layout.Source`."""
 
     path: Path
     table: str

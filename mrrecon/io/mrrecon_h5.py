@@ -27,14 +27,7 @@ from mrrecon.errors import FileFormatError
 from mrrecon.io.checks import array_bytes, reading, require_input, require_memory
 from mrrecon.io.file_arrays import H5Array
 from mrrecon.io.format import Format, Kind, ReaderOptions, Result
-from mrrecon.io.hdf5 import (
-    create_hdf5,
-    open_if_hdf5,
-    read_text,
-    require_dataset,
-    require_version,
-    text_attribute,
-)
+from mrrecon.io.hdf5 import create_hdf5, open_if_hdf5, read_text, require_dataset, require_version, text_attribute
 from mrrecon.operators.backend import to_numpy
 
 __all__ = ["FORMAT", "VERSION", "can_read", "read", "read_reference", "reconstruction_fields", "write"]

@@ -30,7 +30,8 @@ def corrected(source: Source, heads: np.ndarray, layout: ReadoutLayout, correct:
         & (heads["active_channels"] == layout.coils)
     )
     phases: dict[int, list[tuple[int, np.ndarray]]] = {}  # slice -> last row of a block of navigators, its phase
-    for block in np.split(navigators, np.flatnonzero(_breaks(heads[navigators], navigators)) + 1):
+    other_slice = np.diff(heads["idx"]["slice"][navigators].astype(np.int64)) != 0
+    for block in np.split(navigators, np.flatnonzero((np.diff(navigators) > 1) | other_slice) + 1):
         phase = _difference(source, heads, block, layout)
         if phase is not None:
             phases.setdefault(int(heads["idx"]["slice"][block[0]]), []).append((int(block[-1]), phase))
@@ -47,11 +48,6 @@ def corrected(source: Source, heads: np.ndarray, layout: ReadoutLayout, correct:
         before = [phase for last, phase in blocks if last < layout.rows[at]]
         correction[at] = before[-1] if before else blocks[0][1]
     return replace(layout, correction=correction), ""
-
-
-def _breaks(heads: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Between which navigators another block begins: other readouts in between, or another slice."""
-    return (np.diff(rows) > 1) | (np.diff(heads["idx"]["slice"].astype(np.int64)) != 0)
 
 
 def _difference(source: Source, heads: np.ndarray, block: np.ndarray, layout: ReadoutLayout) -> np.ndarray | None:

@@ -26,7 +26,8 @@ def mention_wrapped(source: Source, layout: ReadoutLayout, path: Path) -> None:
     wrapped = ""
     readout = "x" if layout.volumetric else "y"
     for axis, along, across, n in pairs:
-        power = _energy(ifft(_plane(source, layout, along, across, n), axes=(0, 2)))
+        image = ifft(_plane(source, layout, along, across, n), axes=(0, 2))
+        power = (np.abs(image) ** 2).sum(axis=1)
         for name, profile in ((axis, power.sum(axis=1)), (readout, power.sum(axis=0))):
             if name not in layout.wrapped + wrapped and is_wrapped(profile):
                 wrapped += name
@@ -36,11 +37,6 @@ def mention_wrapped(source: Source, layout: ReadoutLayout, path: Path) -> None:
             f"if the image shows it, read with wrapped={wrapped!r}.",
             stacklevel=5,
         )
-
-
-def _energy(lines: np.ndarray) -> np.ndarray:
-    """Energy over the coils of ``(n, coils, readout)``."""
-    return (np.abs(lines) ** 2).sum(axis=1)
 
 
 def _plane(source: Source, layout: ReadoutLayout, along: str, across: str, n: int) -> np.ndarray:

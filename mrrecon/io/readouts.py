@@ -185,12 +185,7 @@ def acquisition_of(
 
 
 def _slices(
-    heads: np.ndarray,
-    header: Header,
-    found: Selection,
-    volumetric: bool,
-    options: ReadoutOptions,
-    path: Path,
+    heads: np.ndarray, header: Header, found: Selection, volumetric: bool, options: ReadoutOptions, path: Path
 ) -> Stack | None:
     """Limit the selection to one slab, or to the slices that are wanted, whose stack is returned."""
     there = np.unique(heads["idx"]["slice"][found.imaging])

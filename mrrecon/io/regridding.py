@@ -80,12 +80,8 @@ def positions(sampling: RampSampling, n: int) -> np.ndarray:
     """
     times = sampling.delay + (np.arange(n) + 0.5) * sampling.duration / n
     whole = sampling.moment(np.array(sampling.up + sampling.flat + sampling.down))
-    return (sampling.moment(times) - whole / 2) * n / _sampled_area(sampling)
-
-
-def _sampled_area(sampling: RampSampling) -> float:
     first, last = sampling.moment(np.array([sampling.delay, sampling.delay + sampling.duration]))
-    return float(last - first)
+    return (sampling.moment(times) - whole / 2) * n / float(last - first)
 
 
 @lru_cache(maxsize=64)

@@ -52,15 +52,7 @@ _MOST_LINES = 65535
 
 @dataclass(frozen=True, eq=False)
 class TwixSource:
-    """Samples of twix readouts, a :class:`mrrecon.io.readout_layout.Source`.
-
-    Parameters
-    ----------
-    path
-        The file.
-    readouts
-        Its readouts, also of several measurements.
-    """
+    """Samples of the readouts of a twix file, also of several measurements; see :class:`~.readout_layout.Source`."""
 
     path: Path
     readouts: Readouts

@@ -81,16 +81,12 @@ def draw_tiles(
     ----------
     rows
         Text at the left, and the pictures of the columns; None leaves a place empty.
-    heads
-        Text above each column.
-    path
-        PNG file.
-    style
-        Sizes.
+    heads, title
+        Texts above each column and above all.
+    path, style
+        PNG file, and sizes in it.
     top
         Magnitude that is shown white; zero is black.
-    title
-        Above all.
 
     Raises
     ------
@@ -148,10 +144,8 @@ def draw_planes(
     ----------
     columns
         Text above, and slices, of each column.
-    path
-        PNG file.
-    style
-        Sizes.
+    path, style, title
+        As for :func:`draw_tiles`.
     planes
         Which of the slices, in this order.
     compared
@@ -160,8 +154,6 @@ def draw_planes(
         What is shown white, in errors too; by default the 99.8th percentile of the slices of the first column.
     error_scale
         Factor of the errors.
-    title
-        Above all.
     """
     truth = next(iter(columns.values()))
     if top is None:

@@ -25,23 +25,9 @@ def cut_at(turned: np.ndarray, grid: Grid, position: Sequence[int]) -> Planes:
 
 
 def cut_planes(volume: Any, grid: Grid, truth: Any, peak: float) -> Planes:
-    """Cut the middle slice of the object out of a volume, in each plane, small enough to keep for every run.
+    """Cut the middle slice of the object out of a volume ``(x, y, z)``, in each plane, small enough to keep.
 
-    Parameters
-    ----------
-    volume
-        ``(x, y, z)``; its magnitude is shown.
-    grid
-        Where it lies.
-    truth
-        True volume ``(x, y, z)``: it says where the object is.
-    peak
-        What the magnitudes are divided by.
-
-    Returns
-    -------
-    planes
-        In half precision.
+    Magnitudes over the peak, in half precision; the true volume, on the same grid, says where the object is.
     """
     from mrrecon.metrics import object_region
 

@@ -69,7 +69,7 @@ def write_report(runs: str | Path, folder: str | Path) -> Path:
         _head(summary),
         _tables(summary),
         _pictures(summary, folder),
-        _per_file(summary),
+        f"## Single files\n\nPSNR in dB / SSIM, mean over seeds.\n\n{file_tables(summary, summary.by_file())}",
         _montages(summary, results, folder),
         _troubles(summary),
     ]
@@ -153,10 +153,6 @@ def _pictures(summary: Summary, folder: Path) -> str:
         "PSNR against settings": draw_settings(summary, folder / "settings.png"),
     }
     return "\n\n".join(f"## {title}\n\n![{title}]({path.name})" for title, path in drawn.items() if path is not None)
-
-
-def _per_file(summary: Summary) -> str:
-    return f"## Single files\n\nPSNR in dB / SSIM, mean over seeds.\n\n{file_tables(summary, summary.by_file())}"
 
 
 def _montages(summary: Summary, results: Results, folder: Path) -> str:

@@ -18,24 +18,11 @@ __all__ = ["draw_cost", "draw_quality", "draw_settings"]
 DPI = 110
 PANEL = (3.6, 3.0)  # inches
 COLUMNS = 4
-AXES = {
-    "psnr": "PSNR (dB)",
-    "ssim": "SSIM",
-    "evaluations": "network evaluations (slices)",
-    "seconds": "seconds",
-}
+AXES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "evaluations": "network evaluations (slices)", "seconds": "seconds"}
 
 
 def draw_quality(summary: Summary, path: str | Path) -> Path:
-    """Draw mean PSNR and SSIM against R; solid at the default of each method, dashed at its best.
-
-    Parameters
-    ----------
-    summary
-        The study.
-    path
-        PNG file.
-    """
+    """Draw mean PSNR and SSIM against R as a PNG file; solid at the default of each method, dashed at its best."""
     figure, (left, right) = _figure(2, (4.8, 3.8))
     records = summary.means()
     for axes, measure in ((left, "psnr"), (right, "ssim")):
@@ -56,23 +43,11 @@ def draw_quality(summary: Summary, path: str | Path) -> Path:
 
 
 def draw_cost(summary: Summary, cost: str, path: str | Path) -> Path | None:
-    """Draw mean PSNR against what it costs, one panel for each R: a point for each setting of a method.
+    """Draw mean PSNR against what it costs as a PNG file, one panel for each R: a point for each setting of a method.
 
-    A line joins those settings of a method than which none is both cheaper and better.
-
-    Parameters
-    ----------
-    summary
-        The study.
-    cost
-        ``"evaluations"`` or ``"seconds"``. Methods without network evaluations are a dotted line across, at their best.
-    path
-        PNG file.
-
-    Returns
-    -------
-    path
-        None, and no file, if no run has this cost.
+    A line joins those settings of a method than which none is both cheaper and better. The cost is ``"evaluations"`` or
+    ``"seconds"``; methods without network evaluations are a dotted line across, at their best. Returns None, and writes
+    no file, if no run has this cost.
     """
     records = _over_files(summary)
     if not any(r[cost] is not None for r in records):
@@ -98,10 +73,7 @@ def draw_cost(summary: Summary, cost: str, path: str | Path) -> Path | None:
 def draw_settings(summary: Summary, path: str | Path) -> Path | None:
     """Draw mean PSNR against the setting that a method's grid changes, one panel for each method, one curve for each R.
 
-    Returns
-    -------
-    path
-        None, and no file, if no method has a grid of one setting with numbers.
+    Returns None, and writes no file, if no method has a grid of one setting with numbers.
     """
     from matplotlib import colormaps
 

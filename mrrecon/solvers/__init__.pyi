@@ -1,12 +1,12 @@
 from .base import Solver as Solver
 from .base import Status as Status
+from .base import progress as progress
 from .cg_sense import CGSense as CGSense
 from .dds import DDS as DDS
 from .dds import TPDM as TPDM
 from .diffusion_mbir import DiffusionMBIR as DiffusionMBIR
 from .dps import DPS as DPS
 from .l1_wavelet import L1Wavelet as L1Wavelet
-from .progress_bar import progress as progress
 from .published import Published as Published
 from .red_diff import RedDiff as RedDiff
 from .registry import get as get

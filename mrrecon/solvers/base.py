@@ -7,13 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from mrrecon.progress import ProgressBar
+
 if TYPE_CHECKING:
     import numpy as np
 
     from mrrecon.acquisition import Acquisition
     from mrrecon.reconstruction import Reconstruction
 
-__all__ = ["Callback", "Solver", "Status"]
+__all__ = ["Callback", "Solver", "Status", "progress"]
 
 
 @dataclass(frozen=True)
@@ -79,3 +81,23 @@ class Solver(ABC):
         callback
             Called with a :class:`Status` after each iteration; return True to stop and keep what there is.
         """
+
+
+def progress(description: str = "") -> Callback:
+    """Return a callback that shows a bar on standard error, with the time left, once the work has taken two seconds.
+
+    For any solver: ``solver(scan, callback=progress("CG-SENSE"))``.
+
+    Parameters
+    ----------
+    description
+        What stands in front of the bar.
+    """
+    bar: ProgressBar | None = None
+
+    def show(status: Status) -> None:
+        nonlocal bar
+        bar = bar or ProgressBar(status.total, description)
+        bar.at(status.iteration, residual=f"{status.residual:.2g}")
+
+    return show

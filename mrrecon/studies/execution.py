@@ -18,12 +18,7 @@ __all__ = ["check_machine", "perform"]
 
 
 def perform(
-    study: Study,
-    folder: str | Path,
-    *,
-    workers: int = 1,
-    retry: bool = False,
-    callback: RunCallback | None = None,
+    study: Study, folder: str | Path, *, workers: int = 1, retry: bool = False, callback: RunCallback | None = None
 ) -> dict[str, Row]:
     """Do the runs of a study that are not done yet.
 

@@ -124,45 +124,34 @@ def _run(
         "seed": seed,
         "solver": method.name,
         "settings": settings,
-        "priors": [[known.name(name), known.identity(name)] for name in used],
+        "priors": [list(known[name]) for name in used],
     }
     truth = _digest({**scanned, "maps": study.maps})
-    called = " + ".join(dict.fromkeys(map(known.name, _names(prior)))) or None
+    called = " + ".join(dict.fromkeys(known[name][0] for name in _names(prior))) or None
     return Run(_digest(given), file, acceleration, method.label, variant, called, seed, solver, given, truth)
 
 
-class _Priors:
-    """What the priors of a study are called in tables, and what tells them from others."""
+class _Priors(dict[str, tuple[str, str]]):
+    """Names in tables, and digests of what they compute, of priors: one that was trained again is another one.
+
+    Priors of a study that have one name are called by their folders.
+    """
 
     def __init__(self, study: Study) -> None:
-        self._identities: dict[str, str] = {}
-        self._called: dict[str, str] = {}
-        for prior in (*study.priors, *(prior for method in study.solvers for prior in method.priors)):
-            for name in _names(prior):
-                self.name(name)
-        called = list(self._called.values())
-        self._called = {name: own if called.count(own) == 1 else name for name, own in self._called.items()}
+        chosen = (*study.priors, *(prior for method in study.solvers for prior in method.priors))
+        found = {name: self[name] for prior in chosen for name in _names(prior)}
+        called = [own for own, _ in found.values()]
+        self.update({name: (name, digest) for name, (own, digest) in found.items() if called.count(own) > 1})
 
-    def name(self, prior: str) -> str:
-        """Its name, or its folder if another prior has the same name."""
-        self._describe(prior)
-        return self._called[prior]
-
-    def identity(self, prior: str) -> str:
-        """Digest of what it computes: a prior trained again is another one."""
-        self._describe(prior)
-        return self._identities[prior]
-
-    def _describe(self, prior: str) -> None:
+    def __missing__(self, prior: str) -> tuple[str, str]:
         from mrrecon import priors
         from mrrecon.errors import PriorError
 
-        if prior in self._called:
-            return
         try:
-            self._called[prior], self._identities[prior] = priors.describe(prior)["name"], priors.identity(prior)
+            self[prior] = priors.describe(prior)["name"], priors.identity(prior)
         except PriorError as error:
             raise DataError(str(error)) from error
+        return self[prior]
 
 
 def _names(prior: Any) -> list[str]:

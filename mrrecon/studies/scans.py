@@ -21,13 +21,7 @@ SAME_AFFINE = 1e-2  # mm: grids that agree this well are the same
 
 
 class Scans:
-    """Gives the scan of each run; runs on the same scan should follow each other.
-
-    Parameters
-    ----------
-    study
-        Says how scans are made.
-    """
+    """Gives the scan of each run of a study; runs on the same scan should follow each other."""
 
     def __init__(self, study: Study) -> None:
         self._study = study

@@ -20,7 +20,8 @@ __all__ = ["Sampling", "Simulation", "Study"]
 LISTS = ("files", "accelerations", "solvers", "priors", "seeds")  # one value may stand for a list of one
 PLAIN = {  # types that settings have in YAML, where they are others
     **dict.fromkeys(("files", "solvers", "priors"), list[Any]),
-    "accelerations": list[float], "seeds": list[int],
+    "accelerations": list[float],
+    "seeds": list[int],
     **dict.fromkeys(("simulation", "sampling"), dict[str, Any]),
 }
 

@@ -97,12 +97,7 @@ def _perform_one(study: Study, run: Run, scans: Scans, results: Results, workers
             if not isinstance(error, (MRReconError, MemoryError)):
                 row["traceback"] = traceback.format_exc()
     said = dict.fromkeys(str(note.message) for note in notes if note.category is UserWarning)
-    machine = {
-        "host": socket.gethostname(),
-        "system": platform.platform(),
-        "process": os.getpid(),
-        "workers": workers,
-    }
+    machine = {"host": socket.gethostname(), "system": platform.platform(), "process": os.getpid(), "workers": workers}
     return {**row, "notes": list(said), "machine": machine, "began": began, "ended": _clock()}
 
 

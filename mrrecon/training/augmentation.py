@@ -88,11 +88,7 @@ class Augmentation:
 
 
 def augment(
-    slices: torch.Tensor,
-    has_phase: torch.Tensor,
-    pixel: float,
-    settings: Augmentation,
-    generator: torch.Generator,
+    slices: torch.Tensor, has_phase: torch.Tensor, pixel: float, settings: Augmentation, generator: torch.Generator
 ) -> torch.Tensor:
     """Vary a batch of clean slices.
 
@@ -151,14 +147,7 @@ def smooth_phase(
 ) -> torch.Tensor:
     """Random smooth phases ``(batch, height, width)``, radians: polynomials, long waves, now and then a local bump.
 
-    Parameters
-    ----------
-    shape
-        ``(batch, height, width)``.
-    pixel
-        Pixel edge, mm: a coarser slice has the same phase in fewer pixels.
-    settings, generator
-        Strengths, and the random numbers.
+    A coarser slice (`pixel` is the edge, mm) has the same phase in fewer pixels.
     """
     batch, height, width = shape
     basis = _basis(height, width, pixel)

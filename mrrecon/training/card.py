@@ -135,7 +135,8 @@ def _validation(config: Mapping[str, Any], entries: Sequence[Mapping[str, Any]])
     last = len(entries) - 1
     rows = min(ROWS, len(entries))
     chosen = sorted({round(i * last / max(1, rows - 1)) for i in range(rows)} | {last})
-    body = ([entries[i]["step"], *(_decibel(entries[i]["validation"].get(n)) for n in names)] for i in chosen)
+    found = ((entries[i]["step"], (entries[i]["validation"].get(name) for name in names)) for i in chosen)
+    body = ([step, *("" if decibel is None else f"{decibel:.2f}" for decibel in row)] for step, row in found)
     table = markdown_table(["step", *names], body, texts=0)
     since = config.get("training", {}).get("data", {}).get("validation_since", 0)
     others = f" Rows up to step {since} are of other volumes." if since and entries[0]["step"] <= since else ""
@@ -145,10 +146,6 @@ def _validation(config: Mapping[str, Any], entries: Sequence[Mapping[str, Any]])
         "Denoising of validation slices, complex PSNR in dB, one being the level of bright tissue. The noise has this "
         f"standard deviation per real component: {levels}.{others}\n\n{table}"
     )
-
-
-def _decibel(value: Any) -> str:
-    return "" if value is None else f"{value:.2f}"
 
 
 def _settings(name: str, value: str, rows: Mapping[str, Any]) -> str:

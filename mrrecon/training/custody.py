@@ -105,12 +105,7 @@ class Custody:
     def resumed(self, data: Mapping[str, Any] | None, prior: Path) -> Custody:
         """Of a training that is gone on with, this being the custody of what it once started from.
 
-        Parameters
-        ----------
-        data
-            What its checkpoint says; None of checkpoints that do not.
-        prior
-            Folder of the prior beside, which may say it then.
+        What its checkpoint says (None of those that do not; the folder of the `prior` beside may say it then).
         """
         if data is None and (prior / CONFIG).exists():
             data = read_config(prior).get("training", {}).get("data")

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
 from mrrecon.errors import DataError
 
-__all__ = ["Place", "asked_to_stop", "deaf_to_interrupts", "joined"]
+__all__ = ["Place", "joined"]
 
 
 @dataclass(frozen=True)
@@ -86,47 +83,6 @@ def joined(device: str = "auto") -> Iterator[Place]:
     finally:
         if world > 1:
             torch.distributed.destroy_process_group()
-
-
-@contextmanager
-def asked_to_stop() -> Iterator[threading.Event]:
-    """Yield an event that Ctrl-C and SIGTERM set instead of interrupting; a second Ctrl-C does interrupt."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # only there can signals be handled
-        yield asked
-        return
-
-    def note(number: int, frame: Any) -> None:
-        if asked.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        asked.set()
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def deaf_to_interrupts() -> Iterator[None]:
-    """Processes started inside never notice Ctrl-C, not even while they are starting; this one does afterwards."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    came = threading.Event()
-    hears = threading.current_thread() is threading.main_thread()  # though another thread may receive the signal
-    handler = signal.signal(signal.SIGINT, lambda number, frame: came.set()) if hears else None
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which a new process inherits
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        if hears:
-            signal.signal(signal.SIGINT, handler)
-            if came.is_set():
-                signal.raise_signal(signal.SIGINT)
 
 
 def _processor() -> str:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+
+from mrrecon.operators.resampling import linear_weights
 
 __all__ = ["cut_off", "fit_canvas", "resample", "rotate"]
 
@@ -27,52 +30,38 @@ def resample(image: torch.Tensor, factors: Sequence[float], kernel: str) -> torc
         ``"linear"`` or ``"cubic"`` interpolation, widened so that nothing aliases, or ``"k-space"``: crop or
         zero-pad the spectrum, which is sharp and rings like a scan of that resolution.
     """
-    shape = [max(2, math.floor(n * f + 0.5)) for n, f in zip(image.shape, factors, strict=True)]
-    if list(image.shape) == shape:
+    old = [int(n) for n in image.shape]
+    new = [max(2, math.floor(n * f + 0.5)) for n, f in zip(old, factors, strict=True)]
+    if old == new:
         return image
-    if kernel == "k-space":
-        return _fourier(image, shape)
-    mode = {"linear": "bilinear", "cubic": "bicubic"}[kernel]
-    channels = torch.view_as_real(image).permute(2, 0, 1) if image.is_complex() else image[None]
-    result = F.interpolate(channels[None], size=shape, mode=mode, align_corners=False, antialias=True)[0]
-    return torch.view_as_complex(result.permute(1, 2, 0).contiguous()) if image.is_complex() else result[0]
+    rows, columns = (torch.from_numpy(_weights(*sizes, kernel)).to(image.dtype) for sizes in zip(old, new, strict=True))
+    return rows @ image @ columns.T
 
 
-def _fourier(image: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
-    """Band-limited resampling; the phase ramp keeps the edges, not the first pixels, of both grids together."""
-    spectrum = image
-    for axis, n in enumerate(shape):
-        old = image.shape[axis]
-        if n == old:
-            continue
-        spectrum = torch.fft.fft(spectrum, dim=axis)
-        kept = min(n, old)
-        low = kept // 2  # frequencies -low ... kept - low - 1; the unpaired one of an even number is dropped
-        index = torch.arange(-low, kept - low)
-        shift = 0.5 * (1 / n - 1 / old)
-        ramp = torch.polar(torch.full((kept,), n / old), 2 * math.pi * shift * index)
-        if kept % 2 == 0:
-            ramp[0] = 0
-        ramp = ramp.view(-1, 1) if axis == 0 else ramp
-        part = spectrum.index_select(axis, index % old) * ramp
-        size = list(spectrum.shape)
-        size[axis] = n
-        spectrum = torch.zeros(size, dtype=part.dtype).index_copy(axis, index % n, part)
-        spectrum = torch.fft.ifft(spectrum, dim=axis)
-    return spectrum if image.is_complex() else spectrum.real
+@lru_cache(maxsize=64)
+def _weights(old: int, new: int, kernel: str) -> np.ndarray:
+    """Matrix ``(new, old)``, float32, that resamples one axis."""
+    if kernel == "linear":
+        return linear_weights(old, new)
+    if kernel == "cubic":
+        distance = np.abs(((np.arange(new) + 0.5) * old / new)[:, None] - np.arange(old) - 0.5) / max(1.0, old / new)
+        near = 1 + distance**2 * (1.5 * distance - 2.5)  # Keys 1981, a = -1/2
+        far = 2 + distance * (-4 + distance * (2.5 - 0.5 * distance))
+        weights = np.where(distance < 1, near, np.where(distance < 2, far, 0))
+        return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    if old == new:
+        return np.eye(old, dtype=np.float32)
+    paired = (
+        2 * ((min(old, new) - 1) // 2) + 1
+    )  # frequencies that both have; the unpaired one of an even number is dropped
+    places = (np.arange(new)[:, None] + 0.5) / new - (np.arange(old) + 0.5) / old  # the edges of both grids together
+    return (paired / old * np.sinc(paired * places) / np.sinc(places)).astype(np.float32)
 
 
 def rotate(image: torch.Tensor, edges: Sequence[float], angle: float) -> torch.Tensor:
-    """Turn about the centre by `angle` degrees, cubic interpolation, zero outside; pixels may be oblong.
+    """Turn a slice ``(height, width)`` about its centre by `angle` degrees, cubic interpolation, zero outside.
 
-    Parameters
-    ----------
-    image
-        ``(height, width)``, real or complex.
-    edges
-        Pixel edges along both axes, mm.
-    angle
-        Degrees.
+    Its pixels may be oblong, as their `edges` in mm along both axes say.
     """
     c, s = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     ratio = image.shape[0] * edges[0] / (image.shape[1] * edges[1])

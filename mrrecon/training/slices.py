@@ -19,9 +19,9 @@ import numpy as np
 import torch
 
 from mrrecon.errors import DataError
+from mrrecon.interrupts import deaf_to_interrupts
 from mrrecon.training.augmentation import Augmentation, augment
 from mrrecon.training.packing import PackedVolume
-from mrrecon.training.processes import deaf_to_interrupts
 from mrrecon.training.resampling import cut_off, fit_canvas, resample, rotate
 from mrrecon.training.volumes import TrainingVolume
 

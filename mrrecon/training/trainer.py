@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import signal
 import time
 import warnings
 from collections.abc import Callable, Generator, Mapping
@@ -16,6 +17,7 @@ from torch import nn
 
 from mrrecon import __version__
 from mrrecon.errors import DataError, FileFormatError, MRReconError, PriorError
+from mrrecon.interrupts import asked_to_stop
 from mrrecon.priors import networks
 from mrrecon.priors.diffusion import DiffusionPrior
 from mrrecon.priors.registry import load
@@ -26,7 +28,7 @@ from mrrecon.training.config import TrainingConfig
 from mrrecon.training.custody import Custody
 from mrrecon.training.log import TrainingLog
 from mrrecon.training.objectives import diffusion_loss
-from mrrecon.training.processes import Place, asked_to_stop
+from mrrecon.training.processes import Place
 
 __all__ = ["Trainer"]
 
@@ -140,7 +142,8 @@ class Trainer:
             self.save()
             return entry
         network = self._parallel()
-        with asked_to_stop() as asked, contextlib.closing(self.batches(self.step, self.place.rank)) as batches:
+        signals = signal.SIGINT, signal.SIGTERM
+        with asked_to_stop(*signals) as asked, contextlib.closing(self.batches(self.step, self.place.rank)) as batches:
             try:
                 mark, seen = time.monotonic(), self.slices_seen
                 for step, slices in batches:
@@ -176,14 +179,11 @@ class Trainer:
         """Return the prior with the averaged weights, computing where the training does."""
         config = self.config
         settings = {k: v for k, v in config.to_dict().items() if k not in UNRECORDED}
+        own = {name: getattr(config, name) for name in ("name", "data_scale", "voxel_sizes", "target", "precision")}
         prior = DiffusionPrior(
             config.network,
-            name=config.name,
+            **own,
             schedule=self.schedule,
-            data_scale=config.data_scale,
-            voxel_sizes=config.voxel_sizes,
-            target=config.target,
-            precision=config.precision,
             training={
                 "settings": settings,
                 "data": self._data(),

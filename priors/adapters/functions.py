@@ -58,24 +58,17 @@ def from_callable(
     if shift:
         raise PriorInputError(f"data_scale of a function of complex slices is one number, got {data_scale!r}.")
     kind = CallableDenoiser if sigma_or_time == "sigma" else CallableDiffusion
-    return kind(fn, name, schedule, scale, voxel_sizes, device)
+    prior = kind(fn, torch.device(device))
+    prior.name, prior.voxel_sizes, prior.data_scale = name, voxel_sizes, scale
+    prior.schedule = schedule or NoiseSchedule()
+    return prior
 
 
 class CallableDenoiser(SlicePrior):
     """A function of noisy slices and noise levels; made by :func:`from_callable`."""
 
-    def __init__(
-        self,
-        fn: Callable[..., Any],
-        name: str,
-        schedule: NoiseSchedule | None,
-        data_scale: float,
-        voxel_sizes: tuple[float, float] | None,
-        device: str | torch.device,
-    ) -> None:
-        self._fn, self._device = fn, torch.device(device)
-        self.name, self.voxel_sizes, self.data_scale = name, voxel_sizes, data_scale
-        self.schedule = schedule or NoiseSchedule()
+    def __init__(self, fn: Callable[..., Any], device: torch.device) -> None:
+        self._fn, self._device = fn, device
 
     @property
     def device(self) -> torch.device:

@@ -55,21 +55,10 @@ class SliceNetwork(nn.Module):
         self.demodulate = demodulate
 
     def forward(self, x: torch.Tensor, level: torch.Tensor, **sizes: float) -> torch.Tensor:
-        """Predict from noisy slices.
+        """Predict from noisy slices ``(B, 2, H, W)``, real and imaginary parts, of levels ``(B,)``: the same shape.
 
-        Parameters
-        ----------
-        x
-            ``(B, 2, H, W)``: real and imaginary parts; H and W multiples of the network's ``size_multiple``.
-        level
-            ``(B,)``: logarithm of the noise level sigma_t / alpha_t.
-        **sizes
-            What else the network wants to know.
-
-        Returns
-        -------
-        torch.Tensor
-            ``(B, 2, H, W)``.
+        Levels are the logarithm of sigma_t / alpha_t, H and W multiples of the network's ``size_multiple``; `sizes` are
+        what else the network wants to know.
         """
         if not self.demodulate:
             return self._predict(x, level, **sizes)

@@ -12,19 +12,9 @@ LOWEST, HIGHEST = 0.25, 64.0  # radians per unit of log noise level
 
 
 def level_embedding(level: torch.Tensor, dim: int) -> torch.Tensor:
-    """Sines and cosines of the logarithm of the noise level.
+    """Sines and cosines ``(B, dim)``, float32, of the logarithm ``(B,)`` of the noise level, log(sigma_t / alpha_t).
 
-    Parameters
-    ----------
-    level
-        ``(B,)``: log(sigma_t / alpha_t).
-    dim
-        Length of the result, even: half sines, half cosines, their frequencies geometrically spaced.
-
-    Returns
-    -------
-    torch.Tensor
-        ``(B, dim)`` float32.
+    Half are sines, half cosines, their frequencies geometrically spaced; `dim` is even.
 
     References
     ----------

@@ -247,19 +247,9 @@ def resize_kernel(kernels: torch.Tensor, size: int, interpolation: KernelInterpo
 
 
 def depthwise(x: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
-    """Correlate every channel with its own kernel, zeros beyond the border.
+    """Correlate every channel ``(B, C, H, W)`` with its own kernel ``(C, n, n)``, n odd, zeros beyond the border.
 
-    Parameters
-    ----------
-    x
-        ``(B, C, H, W)``, channels last in memory to be fast.
-    kernels
-        ``(C, n, n)``, n odd.
-
-    Returns
-    -------
-    torch.Tensor
-        ``(B, C, H, W)``. Large kernels that gradients are wanted of are applied by FFT.
+    Channels last in memory are fast. Large kernels that gradients are wanted of are applied by FFT.
     """
     n, (height, width) = kernels.shape[-1], x.shape[-2:]
     wants_gradient = torch.is_grad_enabled() and (x.requires_grad or kernels.requires_grad)

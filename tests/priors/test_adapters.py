@@ -300,7 +300,7 @@ def test_large_batches_go_in_parts():
 def test_moving():
     prior = from_diffusers(*diffusers_like(2))
     assert prior.to("cpu") is prior and prior.to("auto").device.type in ("cpu", "cuda")
-    with pytest.raises(PriorInputError, match="cannot be moved to nowhere"):
+    with pytest.raises(PriorInputError, match="cannot be moved to 'nowhere'"):
         prior.to("nowhere")
     with pytest.raises(PriorInputError, match="not a module"):
         from_denoiser(lambda x, sigma: x).to("cuda")

@@ -158,7 +158,7 @@ def test_devices_are_where_it_computes():
     prior = TikhonovPrior()
     assert prior.to("cpu") is prior and prior.to("auto").device == torch.empty(0, device=prior.device).device
     for nowhere in ("tpu", "nowhere:3", "cuda:99"):
-        with pytest.raises(PriorInputError, match=f"'tikhonov' cannot be moved to {nowhere}"):
+        with pytest.raises(PriorInputError, match=f"'tikhonov' cannot be moved to '{nowhere}'"):
             prior.to(nowhere)
 
 

@@ -85,7 +85,7 @@ def test_folders_with_options(small):
         priors.load(small, strength=2)
     with pytest.raises(PriorInputError, match="precision must be"):
         priors.load(small, precision="fp8")
-    with pytest.raises(PriorInputError, match="cannot be moved to nowhere"):
+    with pytest.raises(PriorInputError, match="cannot be moved to 'nowhere'"):
         priors.load(small, device="nowhere")
 
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from mrrecon.training.processes import deaf_to_interrupts
+from mrrecon.interrupts import deaf_to_interrupts
 
 KILLS_ITSELF = "import os, signal; os.kill(os.getpid(), signal.SIGINT); print('alive')"
 

@@ -146,14 +146,7 @@ def fingerprint(scan: Acquisition, initial: Any = None) -> dict[str, str | np.nd
 
     K-space, maps and `initial` come as sums over (y, z) with fixed random phases, one for each coil and x: what differs
     anywhere by more than rounding has others, and so have data that are conjugated, reversed, or of coils in another
-    order.
-
-    Parameters
-    ----------
-    scan
-        Loaded, as the solver was given it; on the CPU or the GPU.
-    initial
-        Warm start ``(..., x, y, z)`` or None.
+    order. The scan is loaded, as the solver was given it, on the CPU or the GPU.
     """
     edges = [f"{value:.5g}" for value in (*scan.voxel_size, *scan.affine.ravel())]
     geometry = [scan.shape, scan.domains, scan.readout, edges]

@@ -19,20 +19,7 @@ START_STEPS, START_RIDGE = 8, 0.35  # of the CG-SENSE image that a cold start be
 
 
 def conjugate_gradients(problem: Problem, ridge: float, b: Any, x: Any, warm: bool = True) -> Iterator[Iteration]:
-    """Solve ``(A^H A + ridge) x = b`` in place, from `x`; the residual is relative to ``|b|``.
-
-    Parameters
-    ----------
-    problem
-        Has A.
-    ridge
-        Added to the diagonal.
-    b
-        Right-hand side.
-    x
-        First iterate; overwritten.
-    warm
-        Whether it is anything but zero.
+    """Solve ``(A^H A + ridge) x = b`` in place, from `x`, zero unless `warm`; the residual is relative to ``|b|``.
 
     References
     ----------
@@ -60,18 +47,7 @@ def conjugate_gradients(problem: Problem, ridge: float, b: Any, x: Any, warm: bo
 def data_step(problem: Problem, target: Any, weight: float, steps: int, x: Any = None) -> Any:
     """Minimise ``|A x - y|^2 + weight |x - target|^2`` by a few conjugate gradients and return x.
 
-    Parameters
-    ----------
-    problem
-        Has A and ``A^H y``.
-    target
-        Image to stay close to.
-    weight
-        How close, absolute.
-    steps
-        Number of conjugate-gradient steps.
-    x
-        First iterate, overwritten; by default a copy of `target`.
+    The first iterate is overwritten; by default it is a copy of `target`.
 
     Raises
     ------

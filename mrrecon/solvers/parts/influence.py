@@ -19,19 +19,7 @@ def prior_influence(problem: Problem, image: Any) -> Any:
 
     What is left of the image when it is measured without noise as it was and then reconstructed without any prior but
     the Wiener strength ``mu`` (noise over signal power; zero where the noise is unknown). Anatomy seen in this map has
-    come from the prior.
-
-    Parameters
-    ----------
-    problem
-        Has A, noise and signal power.
-    image
-        x, at unit scale.
-
-    Returns
-    -------
-    difference
-        Complex, of the shape of the image.
+    come from the prior. The image is ``(sets, x, y, z)``, complex64, at unit scale, and so is the result.
     """
     ridge = problem.lipschitz * (problem.known_noise or 0.0) ** 2 / problem.power
     b = problem.encoding.normal(image)

@@ -20,17 +20,12 @@ FLAT = 0.5  # share of the window that has full weight
 def restored(problem: Problem, image: Any) -> Any:
     """Return ``x + W A^H (y - A x) / L``, W being a low-pass filter: the image with its low frequencies as measured.
 
+    The image is ``(sets, x, y, z)``, at unit scale.
+
     Every regularisation pulls the image towards something, zero or smooth or typical, and what it pulls at low spatial
     frequencies is the mean intensity of tissue: some per cent, more for small objects and weak echoes. There, in the
     fully sampled centre of k-space, the data need no help, and hardly any noise comes with them. With unit-norm maps
     ``A^H A`` is the identity on them, so that one step is enough.
-
-    Parameters
-    ----------
-    problem
-        Has A, ``A^H y``, L, and where its k-space is fully sampled.
-    image
-        x, ``(sets, x, y, z)``, at unit scale.
 
     References
     ----------

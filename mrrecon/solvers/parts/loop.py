@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mrrecon.errors import MRReconError, PriorFailure
+from mrrecon.interrupts import asked_to_stop
 from mrrecon.solvers.base import Callback, Status
 
 if TYPE_CHECKING:
@@ -137,7 +136,7 @@ def iterate(
     extras: Callable[[], Mapping[str, np.ndarray]] = dict
     now = time.perf_counter()
     began = now - (history[-1]["seconds"] if history else 0.0)
-    with _ctrl_c() as pressed:
+    with asked_to_stop(signal.SIGINT) as pressed:  # no iteration is cut in half
         try:
             steps = iter(iterations)
             for number in range(done + 1, total + 1):
@@ -161,7 +160,7 @@ def iterate(
                 status = Status(number, total, step.residual, elapsed, partial(to_volume, image))
                 if callback is not None and callback(status):
                     stopped = "callback"
-                elif pressed() and number < total:
+                elif pressed.is_set() and number < total:
                     stopped = "interrupted"
                 elif step.residual <= tolerance:
                     stopped = "converged"
@@ -189,23 +188,3 @@ def _sentence(error: Exception) -> str:
     said = (str(error).strip().splitlines() or [""])[0].rstrip(".")
     ours = isinstance(error, (MRReconError, FloatingPointError))
     return said if said and ours else f"{type(error).__name__}: {said}".rstrip(": ")
-
-
-@contextmanager
-def _ctrl_c() -> Iterator[Callable[[], bool]]:
-    """Note the first Ctrl-C instead of raising, so that no iteration is cut in half."""
-    presses: list[int] = []
-
-    def note(number: int, frame: Any) -> None:
-        presses.append(number)
-        if len(presses) > 1:
-            raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield lambda: bool(presses)
-    finally:
-        signal.signal(signal.SIGINT, before)

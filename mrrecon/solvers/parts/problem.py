@@ -72,14 +72,7 @@ class Problem:
 
     @classmethod
     def of(cls, acquisition: Acquisition, method: str) -> Problem:
-        """Load, whiten and scale a scan, and set up its encoding operator.
-
-        Parameters
-        ----------
-        acquisition
-            Any scan with maps.
-        method
-            Name of the solver, for messages.
+        """Load, whiten and scale a scan with maps, and set up its encoding operator; `method` is named in messages.
 
         Raises
         ------
@@ -119,12 +112,7 @@ class Problem:
     def over(self, inner: LinearMap, grid: Grid) -> Problem:
         """The same data, explained by ``A P x``: for unknowns x on another grid, or in another basis.
 
-        Parameters
-        ----------
-        inner
-            P, from images on `grid` to those of this problem.
-        grid
-            Of the new images.
+        P, `inner`, takes images on `grid` to those of this problem.
         """
         from mrrecon.operators.composed import ComposedEncoding
 

@@ -56,10 +56,7 @@ def random_levels(
 ) -> np.ndarray:
     """Noise levels at times drawn uniformly from the second of the prior's schedule to a share `time_limit` of it.
 
-    Parameters
-    ----------
-    whole
-        Draw among the times of the schedule, not in between.
+    With `whole`, among the times of the schedule, not in between.
     """
     rising = np.array(prior.priors[plane].levels())[::-1]
     least = min(1, len(rising) - 1)
@@ -70,12 +67,7 @@ def random_levels(
 
 
 def slice_errors(
-    prior: PlanePriors,
-    volume: Any,
-    plane: int,
-    slabs: list[np.ndarray],
-    levels: np.ndarray,
-    generator: torch.Generator,
+    prior: PlanePriors, volume: Any, plane: int, slabs: list[np.ndarray], levels: np.ndarray, generator: torch.Generator
 ) -> Iterator[Drawn]:
     """Add noise to slices of a volume at unit signal and have the prior take it out again.
 
