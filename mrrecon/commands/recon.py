@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -113,13 +114,11 @@ def recon(
         io.require_disk(BYTES * math.prod(scan.shape), path)
     scan = scan.evolve("reference", {"file": reference}, reference=io.read_reference(reference)) if reference else scan
     comparable = _comparable(scan, required=reference is not None)
-    if maps is not None:
-        scan = scan.with_maps(io.read_maps(maps), maps)
     checkpoint = _checkpoint(output[0], resume) if isinstance(solver, IterativeSolver) else None
-    copies = 4 if scan.maps is None else 3  # k-space twice, maps, and the result of a step
+    copies = 4 if scan.maps is None and maps is None else 3  # k-space twice, maps, and the result of a step
     io.require_memory(copies * 8 * math.prod(scan.kspace.shape), f"Reconstructing {file}")
     with clock.part("reading"):
-        scan = scan.load()
+        scan = _loaded(scan, maps, device)
     measured = scan.acceleration
     scan = undersample(scan, mask, accel, calibration=calibration, seed=seed, elliptical=elliptical)
     if scan.acceleration != measured:
@@ -149,7 +148,7 @@ def recon(
     if comparable:
         result = _compared(result, scan.reference)
     print(_summary(result))
-    note = chi_squared_note(result.metrics.get("chi_squared"), _unknowns(scan))
+    note = chi_squared_note(result.metrics.get("chi_squared"), lambda: _unknowns(scan))
     if note:
         warnings.warn(note, stacklevel=1)
     with clock.part("writing"):
@@ -157,6 +156,19 @@ def recon(
     if checkpoint is not None and stopped in FINISHED:
         checkpoint.unlink(missing_ok=True)
     print(clock)
+
+
+def _loaded(scan: Acquisition, maps: str | None, device: str) -> Acquisition:
+    """The scan in memory, with the maps of the file; meanwhile the encoding is made ready."""
+    from mrrecon import io
+    from mrrecon.operators.encoding import load_ahead
+
+    with ThreadPoolExecutor(1) as reader:
+        given = None if maps is None else reader.submit(io.read_maps, maps)
+        loading = reader.submit(lambda: scan.load() if given is None or given.exception() is None else scan)
+        if device == "cpu":
+            load_ahead(scan.kspace.shape)
+        return loading.result() if given is None else loading.result().with_maps(given.result(), maps)
 
 
 def _checkpoint(output: str, resume: bool) -> Path:
