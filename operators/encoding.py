@@ -30,7 +30,7 @@ from mrrecon.operators.kernels import encoding_kernels
 from mrrecon.operators.parallel import ScratchPool, run_slabs
 from mrrecon.operators.vectors import cg_curvature, real_dot
 
-__all__ = ["CartesianEncoding", "load_ahead"]
+__all__ = ["CartesianEncoding", "load_kernels", "plan_ahead"]
 
 CPU_SLAB_BYTES = 256 << 10  # of coil images in flight per thread; with maps and image in the L2 cache
 CPU_THREAD_BYTES = 512 << 10  # of coil images that are worth another thread
@@ -45,7 +45,7 @@ def _largest_divisor(n: int, limit: int) -> int:
 
 
 def _cpu_slab(shape: tuple[int, ...]) -> tuple[tuple[int, int, int, int], bool]:
-    """Coil images ``(coils, x, y, z)`` of k-space of a shape that a CPU thread works on at once; if plans are measured."""
+    """Coil images ``(coils, x, y, z)`` that a CPU thread works on at once, and whether FFT plans are measured."""
     coils, nx, ny, nz = shape
     plane = 8 * ny * nz
     chunk = _largest_divisor(coils, CPU_SLAB_BYTES // plane)
@@ -53,10 +53,14 @@ def _cpu_slab(shape: tuple[int, ...]) -> tuple[tuple[int, int, int, int], bool]:
     return (chunk, step, ny, nz), coils * nx * plane >= MEASURE_BYTES
 
 
-def load_ahead(shape: tuple[int, ...]) -> None:
-    """Load and plan what the CPU needs to encode k-space of a shape ``(coils, x, y, z)``, as while it is being read."""
+def load_kernels() -> None:
+    """Load what the CPU needs for any encoding, as while a file is being looked into: it takes half a second."""
     tiny = CartesianEncoding(np.ones((1, 1, 2, 2), np.complex64), np.ones((2, 2), bool), "kspace")
     tiny.normal_energy(tiny.adjoint(np.ones((1, 1, 2, 2), np.complex64)))
+
+
+def plan_ahead(shape: tuple[int, ...]) -> None:
+    """Plan the FFTs that encode k-space of a shape ``(coils, x, y, z)`` on the CPU, as while it is being read."""
     slab, measure = _cpu_slab(shape)
     InPlaceFFT(slab, (2, 3), measure=measure)
 

@@ -39,7 +39,7 @@ def fft_library() -> str:
 
 
 def _fftw_core() -> ModuleType:
-    """The extension module that ``import pyfftw`` has at its core, without all of scipy's FFTs that it loads besides."""
+    """The extension module at the core of pyfftw, without all of scipy's FFTs that ``import pyfftw`` loads besides."""
     name = "pyfftw.pyfftw"
     with _planner:
         if name not in sys.modules:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,7 +14,7 @@ import numpy as np
 from mrrecon.commands.files import InputFile, MaskChoice, PriorChoice, ReadOptions, writes
 from mrrecon.commands.outputs import with_partial, write_all
 from mrrecon.commands.results import chi_squared_note, chi_squared_text
-from mrrecon.commands.shared import clock, read_scan, undersample
+from mrrecon.commands.shared import beside, clock, read_scan, undersample
 from mrrecon.errors import DataError, MRReconError, OutputError, SolverError
 from mrrecon.progress import working
 from mrrecon.solvers import Solver
@@ -101,12 +101,13 @@ def recon(
     """
     from mrrecon import io, operators, solvers
     from mrrecon.operators.backend import to_device
+    from mrrecon.operators.encoding import load_kernels, plan_ahead
     from mrrecon.solvers.parts.iterative import IterativeSolver
     from mrrecon.solvers.parts.loop import FINISHED
 
     solver = _with_choices(solver or solvers.CGSense(), prior, time_budget)
     to_device(np.zeros(1), device)  # refuses at once where there is no GPU
-    scan = read_scan(file, read, lazy=True)
+    scan = beside(partial(read_scan, file, read, lazy=True), load_kernels if device == "cpu" else None)
     print(scan)
     with clock.part("loading the method"):
         solver.check(scan, device)
@@ -118,7 +119,8 @@ def recon(
     copies = 4 if scan.maps is None and maps is None else 3  # k-space twice, maps, and the result of a step
     io.require_memory(copies * 8 * math.prod(scan.kspace.shape), f"Reconstructing {file}")
     with clock.part("reading"):
-        scan = _loaded(scan, maps, device)
+        plan = partial(plan_ahead, scan.kspace.shape) if device == "cpu" else None
+        scan = beside(partial(_loaded, scan, maps), plan)
     measured = scan.acceleration
     scan = undersample(scan, mask, accel, calibration=calibration, seed=seed, elliptical=elliptical)
     if scan.acceleration != measured:
@@ -158,17 +160,14 @@ def recon(
     print(clock)
 
 
-def _loaded(scan: Acquisition, maps: str | None, device: str) -> Acquisition:
-    """The scan in memory, with the maps of the file; meanwhile the encoding is made ready."""
+def _loaded(scan: Acquisition, maps: str | None) -> Acquisition:
+    """The scan in memory, with the maps in the file, if there is one."""
     from mrrecon import io
-    from mrrecon.operators.encoding import load_ahead
 
-    with ThreadPoolExecutor(1) as reader:
-        given = None if maps is None else reader.submit(io.read_maps, maps)
-        loading = reader.submit(lambda: scan.load() if given is None or given.exception() is None else scan)
-        if device == "cpu":
-            load_ahead(scan.kspace.shape)
-        return loading.result() if given is None else loading.result().with_maps(given.result(), maps)
+    if maps is None:
+        return scan.load()
+    given = io.read_maps(maps)
+    return scan.load().with_maps(given, maps)
 
 
 def _checkpoint(output: str, resume: bool) -> Path:

@@ -108,7 +108,7 @@ def energy_of(part: np.ndarray, work: np.ndarray | None = None) -> np.ndarray:
     `work`, ``(2, part.size)`` or longer, is memory for the result, which costs as much to get as the squares do.
     """
     work = np.empty((2, part.size)) if work is None or work.shape[1] < part.size else work
-    order = "F" if part.flags.f_contiguous else "C"
+    order: Literal["C", "F"] = "F" if part.flags.f_contiguous else "C"
     energy, imaginary = (one[: part.size].reshape(part.shape, order=order) for one in work)
     with np.errstate(over="ignore", invalid="ignore"):
         np.multiply(part.real, part.real, out=energy, dtype=np.float64)

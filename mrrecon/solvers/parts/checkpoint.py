@@ -55,7 +55,9 @@ class Checkpoint:
         Leave the file of a finished run, for whoever removes it when the result is safe.
     """
 
-    def __init__(self, path: str | os.PathLike[str], fingerprint: Callable[[], Fingerprint], keep: bool = False) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], fingerprint: Callable[[], Fingerprint], keep: bool = False
+    ) -> None:
         self.path, self.keep = Path(path), keep
         self.fingerprint = cache(fingerprint)
         self._pending: tuple[int, Any, Mapping[str, Any], Sequence[Mapping[str, float]]] | None = None

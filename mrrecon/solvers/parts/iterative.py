@@ -157,7 +157,7 @@ class IterativeSolver(Solver):
             of = partial(fingerprint, scan, None if warm is None else warm.copy())
             kept = Checkpoint(checkpoint, lambda: {**self.identity(), **of()}, keep_checkpoint)
             saved = kept.load()
-        del scan  # what was read for this is not needed any more
+        del scan  # what was read for this is not needed any more, but for checkpoints
         if saved is not None:
             start = Start(problem.on_device(saved.image), True, saved.done, saved.state, began)
         lam = self.default_strength(problem) if self.lam is None else self.lam
