@@ -92,8 +92,8 @@ def map_coverage(
     if not signal.any():
         return MapCoverage(0.0, 0.0)
     xp = get_array_module(maps)
-    nearest = xp.ix_(*(xp.asarray(_nearest(m, n)) for m, n in zip(grid, shape, strict=True)))
-    sets = to_numpy(maps[(..., *nearest)]).reshape(-1, len(images), *grid)[:, :, signal]
+    nearest = np.ix_(*(_nearest(m, n) for m, n in zip(grid, shape, strict=True)))
+    sets = to_numpy(maps[(..., *map(xp.asarray, nearest))]).reshape(-1, len(images), *grid)[:, :, signal]
     there, images = np.abs(sets).any(axis=(0, 1)), images[:, signal]
     if len(sets) == 1:
         power = np.maximum((np.abs(sets[0]) ** 2).sum(axis=0), np.finfo(np.float32).tiny)
