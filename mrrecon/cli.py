@@ -52,10 +52,9 @@ def _command(name: str, action: str | None = None) -> Callable[..., Any]:
 
 def _class_paths() -> dict[str, str]:
     """Map the names of the solvers (cg-sense) to the class paths that configurations use."""
-    from mrrecon import solvers
+    from mrrecon.solvers.registry import class_paths
 
-    classes = {name: solvers.get(name) for name in solvers.names()}
-    return {name: f"{solver.__module__}.{solver.__qualname__}" for name, solver in classes.items()}
+    return class_paths()
 
 
 def _spell_out_options(arguments: list[str], chosen: str | None) -> list[str]:

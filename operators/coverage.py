@@ -91,10 +91,9 @@ def map_coverage(
     signal = _signal(level, block.shape[1:])
     if not signal.any():
         return MapCoverage(0.0, 0.0)
-    xp, sets = get_array_module(maps), maps
-    for axis, (m, n) in enumerate(zip(grid, shape, strict=True)):
-        sets = xp.take(sets, xp.asarray(_nearest(m, n)), axis=axis - 3)
-    sets = to_numpy(sets).reshape(-1, len(images), *grid)[:, :, signal]
+    xp = get_array_module(maps)
+    nearest = np.ix_(*(_nearest(m, n) for m, n in zip(grid, shape, strict=True)))
+    sets = to_numpy(maps[(..., *map(xp.asarray, nearest))]).reshape(-1, len(images), *grid)[:, :, signal]
     there, images = np.abs(sets).any(axis=(0, 1)), images[:, signal]
     if len(sets) == 1:
         power = np.maximum((np.abs(sets[0]) ** 2).sum(axis=0), np.finfo(np.float32).tiny)

@@ -30,7 +30,7 @@ from mrrecon.operators.kernels import encoding_kernels
 from mrrecon.operators.parallel import ScratchPool, run_slabs
 from mrrecon.operators.vectors import cg_curvature, real_dot
 
-__all__ = ["CartesianEncoding"]
+__all__ = ["CartesianEncoding", "load_kernels", "plan_ahead"]
 
 CPU_SLAB_BYTES = 256 << 10  # of coil images in flight per thread; with maps and image in the L2 cache
 CPU_THREAD_BYTES = 512 << 10  # of coil images that are worth another thread
@@ -42,6 +42,27 @@ SPARSE = 0.5  # share of the lines up to which it pays to transform only these
 def _largest_divisor(n: int, limit: int) -> int:
     """Largest divisor of n up to `limit`, at least 1."""
     return max(d for d in range(1, n + 1) if n % d == 0 and d <= max(1, limit))
+
+
+def _cpu_slab(shape: tuple[int, ...]) -> tuple[tuple[int, int, int, int], bool]:
+    """Coil images ``(coils, x, y, z)`` that a CPU thread works on at once, and whether FFT plans are measured."""
+    coils, nx, ny, nz = shape
+    plane = 8 * ny * nz
+    chunk = _largest_divisor(coils, CPU_SLAB_BYTES // plane)
+    step = _largest_divisor(nx, CPU_SLAB_BYTES // (plane * coils))
+    return (chunk, step, ny, nz), coils * nx * plane >= MEASURE_BYTES
+
+
+def load_kernels() -> None:
+    """Load what the CPU needs for any encoding, as while a file is being looked into: it takes half a second."""
+    tiny = CartesianEncoding(np.ones((1, 1, 2, 2), np.complex64), np.ones((2, 2), bool), "kspace")
+    tiny.normal_energy(tiny.adjoint(np.ones((1, 1, 2, 2), np.complex64)))
+
+
+def plan_ahead(shape: tuple[int, ...]) -> None:
+    """Plan the FFTs that encode k-space of a shape ``(coils, x, y, z)`` on the CPU, as while it is being read."""
+    slab, measure = _cpu_slab(shape)
+    InPlaceFFT(slab, (2, 3), measure=measure)
 
 
 class CartesianEncoding:
@@ -114,16 +135,15 @@ class CartesianEncoding:
         """Decide how much of the problem is in flight at once; FFT plans are made on first use."""
         xp, (coils, nx, ny, nz) = self.xp, self.oshape
         plane, threads = 8 * ny * nz, self.threads or num_threads()
+        (self._chunk, self._step, *_), measure = _cpu_slab(self.oshape)
         if xp is np:
-            self._chunk = _largest_divisor(coils, CPU_SLAB_BYTES // plane)
-            self._step = _largest_divisor(nx, CPU_SLAB_BYTES // (plane * coils))
             self._workers = max(1, min(threads, coils * nx * plane // CPU_THREAD_BYTES))
         else:
             self._chunk = 1 if self.readout_domain == "kspace" else coils
             self._step = max(1, min(nx, GPU_SLAB_BYTES // (plane * self._chunk)))
             self._workers = 1
         slab = self.slab_shape = (self._chunk, self._step, ny, nz)
-        lines, measure = (self._chunk, nx, nz), coils * nx * plane >= MEASURE_BYTES
+        lines = (self._chunk, nx, nz)
         self._slabs = ScratchPool(lambda: InPlaceFFT(slab, (2, 3), xp, measure=measure))
         self._lines = ScratchPool(lambda: InPlaceFFT(lines, (1,), xp, measure=measure))
         self._volumes = ScratchPool(lambda: InPlaceFFT((1, nx, ny, nz), (1, 2, 3), xp))
@@ -196,8 +216,10 @@ class CartesianEncoding:
         if self.readout_domain == "image":
             self._combine_planes(data, 0, out)
         else:
+            hybrid = None
             for c in range(0, self.oshape[0], self._chunk):
-                self._combine_planes(self._hybrid(data[c : c + self._chunk]), c, out)
+                hybrid = self._hybrid(data[c : c + self._chunk], hybrid)
+                self._combine_planes(hybrid, c, out)
         return as_kind(out.reshape(self.ishape), kspace)
 
     def normal(self, image: Any, out: Any = None) -> Any:
@@ -243,12 +265,16 @@ class CartesianEncoding:
         cent, as soon as a calibration region is sampled. For several sets, the eigenvalue is bounded by
         Gershgorin's circles.
         """
-        xp, bound = self.xp, 0.0
-        for x in range(self.oshape[1]):
-            m = self.maps[:, :, x].reshape(*self.maps.shape[:2], -1)
-            gram = xp.einsum("scv,tcv->stv", m.conj(), m)
-            bound = max(bound, float(xp.abs(gram).sum(axis=1).max()))
-        return bound
+        xp, bounds = self.xp, [0.0] * self.oshape[1]
+
+        def plane(x: int, work: Any) -> None:
+            m = self.maps[:, :, x].reshape(work.shape)
+            gram = xp.einsum("scv,tcv->stv", xp.conj(m, out=work), m)
+            bounds[x] = float(xp.abs(gram).sum(axis=1).max())
+
+        shape = (*self.maps.shape[:2], math.prod(self.oshape[2:]))
+        run_slabs(len(bounds), plane, ScratchPool(lambda: xp.empty(shape, np.complex64)), self._workers)
+        return max(bounds)
 
     def trace(self) -> float:
         """Trace of the normal operator: the energy of the maps times the share of k-space that is sampled.
@@ -259,9 +285,12 @@ class CartesianEncoding:
 
     def support(self) -> Any:
         """Voxels where some coil's map is not zero, bool, of the shape of an image."""
-        found = self.maps[:, 0] != 0
-        for coil in range(1, self.oshape[0]):
-            found |= self.maps[:, coil] != 0
+        found = self.xp.empty((self.maps.shape[0], *self.oshape[1:]), bool)
+
+        def plane(x: int, _: None) -> None:
+            found[:, x] = (self.maps[:, :, x] != 0).any(axis=1)
+
+        run_slabs(self.oshape[1], plane, ScratchPool(lambda: None), self._workers)
         return found.reshape(self.ishape)
 
     # ---- how it is done ------------------------------------------------------------------------------------
@@ -292,16 +321,21 @@ class CartesianEncoding:
         data = writeable_view(data) if self.xp is np else data
         self._each_slab(slab)
 
-    def _hybrid(self, coils: Any) -> Any:
-        """Inverse transform of k-space ``(coils, x, y, z)`` along x; of sparse lines on the CPU, only these."""
+    def _hybrid(self, coils: Any, reused: Any = None) -> Any:
+        """Inverse transform of k-space ``(coils, x, y, z)`` along x; of sparse lines on the CPU, only these.
+
+        What lies between the lines is not set. `reused` is what was returned for other coils, and may be overwritten.
+        """
         if self._volume:
             return ifft(self.xp.where(self.mask, coils, np.complex64(0)), axes=1)
         if self._lines_taken is None:
             return ifft(coils, axes=1)
-        planes = np.zeros((*coils.shape[:2], math.prod(coils.shape[2:])), np.complex64)
-        lines = coils.reshape(planes.shape).take(self._lines_taken, axis=2)
-        planes[:, :, self._lines_taken] = ifft(lines[..., None], axes=1)[..., 0]
-        return planes.reshape(coils.shape)
+        flat = (*coils.shape[:2], math.prod(coils.shape[2:]))
+        hybrid = np.empty(coils.shape, np.complex64) if reused is None else reused
+        lines = coils.reshape(flat).take(self._lines_taken, axis=2)
+        lines = ifft(lines, axes=1)
+        hybrid.reshape(flat)[:, :, self._lines_taken] = lines
+        return hybrid
 
     def _normal(self, a: Any, out: Any) -> None:
         if self._volume and self.xp is np:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,7 +14,7 @@ import numpy as np
 from mrrecon.commands.files import InputFile, MaskChoice, PriorChoice, ReadOptions, writes
 from mrrecon.commands.outputs import with_partial, write_all
 from mrrecon.commands.results import chi_squared_note, chi_squared_text
-from mrrecon.commands.shared import clock, read_scan, undersample
+from mrrecon.commands.shared import beside, clock, read_scan, undersample
 from mrrecon.errors import DataError, MRReconError, OutputError, SolverError
 from mrrecon.progress import working
 from mrrecon.solvers import Solver
@@ -100,12 +101,13 @@ def recon(
     """
     from mrrecon import io, operators, solvers
     from mrrecon.operators.backend import to_device
+    from mrrecon.operators.encoding import load_kernels, plan_ahead
     from mrrecon.solvers.parts.iterative import IterativeSolver
     from mrrecon.solvers.parts.loop import FINISHED
 
     solver = _with_choices(solver or solvers.CGSense(), prior, time_budget)
     to_device(np.zeros(1), device)  # refuses at once where there is no GPU
-    scan = read_scan(file, read, lazy=True)
+    scan = beside(partial(read_scan, file, read, lazy=True), load_kernels if device == "cpu" else None)
     print(scan)
     with clock.part("loading the method"):
         solver.check(scan, device)
@@ -113,13 +115,12 @@ def recon(
         io.require_disk(BYTES * math.prod(scan.shape), path)
     scan = scan.evolve("reference", {"file": reference}, reference=io.read_reference(reference)) if reference else scan
     comparable = _comparable(scan, required=reference is not None)
-    if maps is not None:
-        scan = scan.with_maps(io.read_maps(maps), maps)
     checkpoint = _checkpoint(output[0], resume) if isinstance(solver, IterativeSolver) else None
-    copies = 4 if scan.maps is None else 3  # k-space twice, maps, and the result of a step
+    copies = 4 if scan.maps is None and maps is None else 3  # k-space twice, maps, and the result of a step
     io.require_memory(copies * 8 * math.prod(scan.kspace.shape), f"Reconstructing {file}")
     with clock.part("reading"):
-        scan = scan.load()
+        plan = partial(plan_ahead, scan.kspace.shape) if device == "cpu" else None
+        scan = beside(partial(_loaded, scan, maps), plan)
     measured = scan.acceleration
     scan = undersample(scan, mask, accel, calibration=calibration, seed=seed, elliptical=elliptical)
     if scan.acceleration != measured:
@@ -149,7 +150,7 @@ def recon(
     if comparable:
         result = _compared(result, scan.reference)
     print(_summary(result))
-    note = chi_squared_note(result.metrics.get("chi_squared"), _unknowns(scan))
+    note = chi_squared_note(result.metrics.get("chi_squared"), lambda: _unknowns(scan))
     if note:
         warnings.warn(note, stacklevel=1)
     with clock.part("writing"):
@@ -157,6 +158,16 @@ def recon(
     if checkpoint is not None and stopped in FINISHED:
         checkpoint.unlink(missing_ok=True)
     print(clock)
+
+
+def _loaded(scan: Acquisition, maps: str | None) -> Acquisition:
+    """The scan in memory, with the maps in the file, if there is one."""
+    from mrrecon import io
+
+    if maps is None:
+        return scan.load()
+    given = io.read_maps(maps)
+    return scan.load().with_maps(given, maps)
 
 
 def _checkpoint(output: str, resume: bool) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def chi_squared_text(value: float) -> str:
     return f"{value:.3f}" if abs(value) < 1000 else f"{value:.2g}"
 
 
-def chi_squared_note(value: float | None, unknowns: float = 0.0) -> str | None:
+def chi_squared_note(value: float | None, unknowns: Callable[[], float] = float) -> str | None:
     """Say what a chi^2 that is far from one means; None if it is not.
 
     Parameters
@@ -33,9 +33,9 @@ def chi_squared_note(value: float | None, unknowns: float = 0.0) -> str | None:
     value
         Mean square of the data residual in units of the noise.
     unknowns
-        Voxels that coils see over measured samples: least squares leave no less than about one minus this.
+        Gives the voxels that coils see over measured samples: least squares leave no less than about one minus this.
 
-    >>> chi_squared_note(1.1), chi_squared_note(0.4, unknowns=0.5)
+    >>> chi_squared_note(1.1), chi_squared_note(0.4, unknowns=lambda: 0.5)
     (None, None)
     """
     if value is None or math.isnan(value):
@@ -51,7 +51,7 @@ def chi_squared_note(value: float | None, unknowns: float = 0.0) -> str | None:
             f"chi^2 is {text}, far above one: the image does not explain the data up to their noise. Coil maps that do "
             "not fit, motion, too strong a prior or regularisation, or noise that is underestimated do this."
         )
-    if value < LOW * (1 - unknowns):
+    if value < LOW and value < LOW * (1 - unknowns()):
         return (
             f"chi^2 is {text}, far below one: the noise is taken to be stronger than it is (overestimated, or the data "
             "were filtered since), and the image is smoothed more than it need be."

@@ -23,6 +23,7 @@ from mrrecon.operators.backend import num_threads
 
 __all__ = ["ArrangedArray", "FileArray", "H5Array", "MemmapArray", "along", "alternating", "in_memory", "in_order"]
 
+ROWS, PADDING = 4, 8  # y copied at once; samples, one cache line
 Planes = Callable[[np.ndarray], np.ndarray]
 
 
@@ -31,16 +32,26 @@ def _stamp(path: Path) -> tuple[int, int]:
     return info.st_size, info.st_mtime_ns
 
 
-def in_memory(stored: np.ndarray) -> np.ndarray:
-    """Copy an array ``(..., x, y, z)``, on disk in any order, to ``complex64`` in C order.
+def in_memory(stored: np.ndarray, xs: Any = slice(None)) -> np.ndarray:
+    """Copy an array ``(..., x, y, z)``, on disk in any order, to ``complex64`` in C order; some or all x of it.
 
-    One y of one volume after the other: a transpose that stays in the cache.
+    A few y of one volume after the other, so that the transpose stays in the cache; where x varies fastest, by way of
+    rows of x that are padded, as those of the file often lie a multiple of the page size apart and share cache lines.
     """
-    out = np.empty(stored.shape, np.complex64)
+    x, y, z = stored[..., xs, :, :].shape[-3:] if isinstance(xs, slice) else (len(xs), *stored.shape[-2:])
+    out = np.empty((*stored.shape[:-3], x, y, z), np.complex64)
+    x_first = abs(stored.strides[-3]) < abs(stored.strides[-1])
 
     def copy(volume: tuple[int, ...]) -> None:
-        for y in range(stored.shape[-2]):
-            out[volume][:, y] = stored[volume][:, y]
+        rows = np.empty((z, ROWS, x + PADDING), np.complex64)[..., :x].transpose(2, 1, 0)
+        for start in range(0, y, ROWS):
+            few = slice(start, start + ROWS)
+            part = stored[volume][xs, few]
+            if x_first:
+                few_rows = rows[:, : part.shape[1]]
+                few_rows[...] = part
+                part = few_rows
+            out[volume][:, few] = part
 
     with ThreadPoolExecutor(num_threads()) as pool:
         list(pool.map(copy, np.ndindex(stored.shape[:-3])))
@@ -160,7 +171,7 @@ class MemmapArray(FileArray):
 
     def _planes(self, coils: slice, xs: Any) -> np.ndarray:
         stored = np.memmap(self.path, np.dtype(self.source_dtype), "r", self.offset, self.source_shape, self.order)
-        part = in_memory(in_order(stored, self.axes)[coils, xs])
+        part = in_memory(in_order(stored, self.axes)[coils], xs)
         return self.finish(part) if self.finish else part
 
 

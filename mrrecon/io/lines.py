@@ -13,7 +13,7 @@ SHORT = 8  # an axis of fewer samples cannot be told
 KSPACE, IMAGE = 2.0, 0.4  # samples that hold the energy after a transform over those before: above, below (see axes.py)
 CERTAIN_IMAGE = 0.25  # below which an axis that ought to be in k-space is not
 NEAR = 4  # half width of the lines around the strongest sample
-PART = 1 << 22  # samples looked at in one go
+PART = 1 << 17  # samples looked at in one go: in the cache
 
 
 class Lines:
@@ -42,11 +42,12 @@ class Lines:
         rest = [axis for axis in range(len(self.shape)) if axis != slow]
         longest = rest[0] if slow == 0 else rest[-1]
         step = max(1, PART * self.shape[longest] // max(1, int(np.prod([self.shape[a] for a in rest]))))
+        work = np.empty((2, PART), np.float64)
         for at in sorted(wanted):
             for start in range(0, self.shape[longest], step):
                 index: list[Any] = [slice(None)] * len(self.shape)
                 index[slow], index[longest] = slice(at, at + 1), slice(start, start + step)
-                energy = energy_of(np.asarray(self.stored[tuple(index)]))
+                energy = energy_of(np.asarray(self.stored[tuple(index)]), work)
                 for axis in range(len(self.shape)):
                     part = energy.sum(axis=tuple(a for a in range(energy.ndim) if a != axis))
                     where = {slow: slice(at, at + 1), longest: slice(start, start + step)}.get(axis, slice(None))
@@ -101,10 +102,18 @@ class Lines:
         return bool((np.diff(sides) < 0).all())
 
 
-def energy_of(part: np.ndarray) -> np.ndarray:
-    """Squared magnitude in double precision; what does not fit is Inf."""
+def energy_of(part: np.ndarray, work: np.ndarray | None = None) -> np.ndarray:
+    """Squared magnitude in double precision; what does not fit is Inf.
+
+    `work`, ``(2, part.size)`` or longer, is memory for the result, which costs as much to get as the squares do.
+    """
+    work = np.empty((2, part.size)) if work is None or work.shape[1] < part.size else work
+    order: Literal["C", "F"] = "F" if part.flags.f_contiguous else "C"
+    energy, imaginary = (one[: part.size].reshape(part.shape, order=order) for one in work)
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray(part.real.astype(np.float64) ** 2 + part.imag.astype(np.float64) ** 2)
+        np.multiply(part.real, part.real, out=energy, dtype=np.float64)
+        np.multiply(part.imag, part.imag, out=imaginary, dtype=np.float64)
+        return np.add(energy, imaginary, out=energy)
 
 
 def _spread(energy: np.ndarray) -> float:

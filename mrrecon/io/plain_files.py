@@ -105,7 +105,7 @@ def write_cfl(array: np.ndarray, path: str | Path) -> Path:
         with temporary_data.open("wb") as file:
             flat = stored.transpose(range(stored.ndim - 1, -1, -1))  # C order of the reversed axes is Fortran order
             for part in flat if flat.ndim > 3 else [flat]:
-                file.write(np.ascontiguousarray(part, dtype="<c8").data)
+                file.write(in_memory(part).astype("<c8", copy=False).data)
         temporary_header.write_text("# Dimensions\n" + " ".join(map(str, dims)) + "\n", encoding="ascii")
     return data
 

@@ -9,20 +9,20 @@ from mrrecon import solvers
 if TYPE_CHECKING:
     from mrrecon.solvers.base import Solver
 
-__all__ = ["get", "names"]
+__all__ = ["class_paths", "get", "names"]
 
-_METHODS = {  # name on the command line -> class
-    "zero-filled": "ZeroFilled",
-    "cg-sense": "CGSense",
-    "l1-wavelet": "L1Wavelet",
-    "tv": "TotalVariation",
-    "variational": "Variational",
-    "red-diff": "RedDiff",
-    "published": "Published",
-    "dds": "DDS",
-    "tpdm": "TPDM",
-    "diffusion-mbir": "DiffusionMBIR",
-    "dps": "DPS",
+_METHODS = {  # name on the command line -> module and class
+    "zero-filled": "zero_filled.ZeroFilled",
+    "cg-sense": "cg_sense.CGSense",
+    "l1-wavelet": "l1_wavelet.L1Wavelet",
+    "tv": "tv.TotalVariation",
+    "variational": "variational.Variational",
+    "red-diff": "red_diff.RedDiff",
+    "published": "published.Published",
+    "dds": "dds.DDS",
+    "tpdm": "dds.TPDM",
+    "diffusion-mbir": "diffusion_mbir.DiffusionMBIR",
+    "dps": "dps.DPS",
 }
 
 
@@ -41,4 +41,9 @@ def get(name: str) -> type[Solver]:
     """
     if name not in _METHODS:
         raise ValueError(f"There is no solver {name!r}; choose one of {', '.join(_METHODS)}.")
-    return getattr(solvers, _METHODS[name])
+    return getattr(solvers, _METHODS[name].partition(".")[2])
+
+
+def class_paths() -> dict[str, str]:
+    """Map the names to the class paths that configurations use, without importing the methods."""
+    return {name: f"{solvers.__name__}.{path}" for name, path in _METHODS.items()}

@@ -12,6 +12,7 @@ import pytest
 import mrrecon as mr
 from mrrecon.errors import FileFormatError, InsufficientMemoryError, OutputError
 from mrrecon.io import checks
+from mrrecon.io.file_arrays import in_memory
 from mrrecon.io.plain_files import write_cfl
 
 
@@ -127,3 +128,14 @@ def test_never_overwrites_what_it_reads(files):
     whole = lazy.load()
     mr.write(whole, files / "own.h5")
     np.testing.assert_array_equal(mr.read(files / "own.h5").kspace, whole.kspace)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("xs", [slice(None), slice(2, 5), np.array([4, 0, 1])], ids=["all", "slice", "some"])
+def test_arrays_are_copied_in_their_order(rng, order, xs):
+    array = rng.standard_normal((2, 6, 9, 7)) + 1j * rng.standard_normal((2, 6, 9, 7))
+    stored = np.array(array, np.complex64, order=order)
+    for part, copied in ((array, stored), (array.transpose(0, 2, 3, 1), stored.transpose(0, 2, 3, 1))):
+        got = in_memory(copied, xs)
+        assert got.flags.c_contiguous
+        np.testing.assert_array_equal(got, part[:, xs].astype(np.complex64))

@@ -16,6 +16,8 @@ from mrrecon import solvers
 from mrrecon.acquisition import Acquisition
 from mrrecon.errors import DataError, ShapeError
 from mrrecon.operators.signal_level import signal_scale
+from mrrecon.solvers import registry
+from mrrecon.solvers.parts import iterative
 from mrrecon.solvers.parts.loop import Iteration, iterate
 
 CLASSICAL = ("cg-sense", "l1-wavelet", "tv")
@@ -46,6 +48,7 @@ def test_registry_names_the_methods():
         assert solvers.get(name).name == name
         assert issubclass(solvers.get(name), solvers.Solver)
         assert dataclasses.is_dataclass(solvers.get(name))
+        assert registry.class_paths()[name] == f"{solvers.get(name).__module__}.{solvers.get(name).__qualname__}"
     with pytest.raises(ValueError, match="choose one of zero-filled"):
         solvers.get("magic")
 
@@ -131,6 +134,16 @@ def test_published_begins_where_told_and_takes_the_first_step_of_adam():
     step = few("published", lam=0, max_iter=1)(scan, initial=scan.reference).volume - scan.reference
     sizes = np.abs(np.concatenate([step.real.ravel(), step.imag.ravel()]))
     assert np.percentile(sizes, 99) == pytest.approx(np.median(sizes), rel=0.02) and sizes.max() > 0
+
+
+def test_what_a_short_run_is_of_is_not_worked_out(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(iterative, "fingerprint", lambda *of: asked.append(of) or {})
+    scan, path = make_scan(), tmp_path / "run.checkpoint"
+    few("cg-sense")(scan, checkpoint=path)
+    assert not asked and not path.exists()
+    few("cg-sense")(scan, lambda status: status.iteration == 2, checkpoint=path)
+    assert len(asked) == 1 and path.exists()
 
 
 def test_published_goes_on_from_its_checkpoint(tmp_path):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,13 +49,17 @@ class Checkpoint:
     path
         HDF5 file; written under a temporary name and renamed.
     fingerprint
-        What the run is of: a checkpoint of another one is refused, and stays as it is.
+        Says what the run is of, and is asked before anything is read or written: a checkpoint of another run is
+        refused, and stays as it is.
     keep
         Leave the file of a finished run, for whoever removes it when the result is safe.
     """
 
-    def __init__(self, path: str | os.PathLike[str], fingerprint: Fingerprint, keep: bool = False) -> None:
-        self.path, self.fingerprint, self.keep = Path(path), dict(fingerprint), keep
+    def __init__(
+        self, path: str | os.PathLike[str], fingerprint: Callable[[], Fingerprint], keep: bool = False
+    ) -> None:
+        self.path, self.keep = Path(path), keep
+        self.fingerprint = cache(fingerprint)
         self._pending: tuple[int, Any, Mapping[str, Any], Sequence[Mapping[str, float]]] | None = None
         self._written = time.monotonic()
 
@@ -85,7 +90,7 @@ class Checkpoint:
             raise FileFormatError(
                 f"{self.path} is not a readable checkpoint ({error}); remove it to begin anew."
             ) from error
-        other = [name for name, value in self.fingerprint.items() if not _same(name, value, found.get(name))]
+        other = [name for name, value in self.fingerprint().items() if not _same(name, value, found.get(name))]
         if other:
             raise DataError(
                 f"The checkpoint {self.path} is of a run with another {' and another '.join(other)}; remove it to "
@@ -116,13 +121,14 @@ class Checkpoint:
 
         assert self._pending is not None
         done, image, state, history = self._pending
-        text = {name: value for name, value in self.fingerprint.items() if isinstance(value, str)}
+        of = self.fingerprint()
+        text = {name: value for name, value in of.items() if isinstance(value, str)}
         record = {"fingerprint": text, "done": done, "history": list(history[:done])}
         with atomic_path(self.path) as temporary, h5py.File(temporary, "w") as file:
             file.attrs["format"] = f"{FORMAT} {VERSION}"
             file.attrs["record"] = json.dumps(record)
             file["image"] = to_numpy(image)
-            numbers = {name: value for name, value in self.fingerprint.items() if name not in text}
+            numbers = {name: value for name, value in of.items() if name not in text}
             for group, arrays in (("state", state), ("of", numbers)):
                 file.create_group(group)
                 for name, values in arrays.items():

@@ -7,6 +7,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mrrecon.errors import SolverError
@@ -153,9 +154,10 @@ class IterativeSolver(Solver):
         start, kept, saved = Start(problem.start(initial), initial is not None, began=began), None, None
         if checkpoint is not None:
             warm = None if initial is None else start.image
-            kept = Checkpoint(checkpoint, {**self.identity(), **fingerprint(scan, warm)}, keep_checkpoint)
+            of = partial(fingerprint, scan, None if warm is None else warm.copy())
+            kept = Checkpoint(checkpoint, lambda: {**self.identity(), **of()}, keep_checkpoint)
             saved = kept.load()
-        del scan  # what was read for this is not needed any more
+        del scan  # what was read for this is not needed any more, but for checkpoints
         if saved is not None:
             start = Start(problem.on_device(saved.image), True, saved.done, saved.state, began)
         lam = self.default_strength(problem) if self.lam is None else self.lam
@@ -198,7 +200,7 @@ class IterativeSolver(Solver):
 
 def _what_is_wrong(problem: Problem, image: Any) -> str | None:
     """Why an iterate is no image of these data, if it is none."""
-    power = real_dot(image, image) / problem.seen.size
+    power = real_dot(image, image) / problem.backprojection.size
     if not math.isfinite(power):
         return "has numbers that are not finite"
     growth = math.sqrt(power / problem.power)
