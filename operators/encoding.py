@@ -30,7 +30,7 @@ from mrrecon.operators.kernels import encoding_kernels
 from mrrecon.operators.parallel import ScratchPool, run_slabs
 from mrrecon.operators.vectors import cg_curvature, real_dot
 
-__all__ = ["CartesianEncoding", "load_kernels", "plan_ahead"]
+__all__ = ["CartesianEncoding"]
 
 CPU_SLAB_BYTES = 256 << 10  # of coil images in flight per thread; with maps and image in the L2 cache
 CPU_THREAD_BYTES = 512 << 10  # of coil images that are worth another thread
@@ -42,27 +42,6 @@ SPARSE = 0.5  # share of the lines up to which it pays to transform only these
 def _largest_divisor(n: int, limit: int) -> int:
     """Largest divisor of n up to `limit`, at least 1."""
     return max(d for d in range(1, n + 1) if n % d == 0 and d <= max(1, limit))
-
-
-def _cpu_slab(shape: tuple[int, ...]) -> tuple[tuple[int, int, int, int], bool]:
-    """Coil images ``(coils, x, y, z)`` that a CPU thread works on at once, and whether FFT plans are measured."""
-    coils, nx, ny, nz = shape
-    plane = 8 * ny * nz
-    chunk = _largest_divisor(coils, CPU_SLAB_BYTES // plane)
-    step = _largest_divisor(nx, CPU_SLAB_BYTES // (plane * coils))
-    return (chunk, step, ny, nz), coils * nx * plane >= MEASURE_BYTES
-
-
-def load_kernels() -> None:
-    """Load what the CPU needs for any encoding, as while a file is being looked into: it takes half a second."""
-    tiny = CartesianEncoding(np.ones((1, 1, 2, 2), np.complex64), np.ones((2, 2), bool), "kspace")
-    tiny.normal_energy(tiny.adjoint(np.ones((1, 1, 2, 2), np.complex64)))
-
-
-def plan_ahead(shape: tuple[int, ...]) -> None:
-    """Plan the FFTs that encode k-space of a shape ``(coils, x, y, z)`` on the CPU, as while it is being read."""
-    slab, measure = _cpu_slab(shape)
-    InPlaceFFT(slab, (2, 3), measure=measure)
 
 
 class CartesianEncoding:
@@ -135,15 +114,16 @@ class CartesianEncoding:
         """Decide how much of the problem is in flight at once; FFT plans are made on first use."""
         xp, (coils, nx, ny, nz) = self.xp, self.oshape
         plane, threads = 8 * ny * nz, self.threads or num_threads()
-        (self._chunk, self._step, *_), measure = _cpu_slab(self.oshape)
         if xp is np:
+            self._chunk = _largest_divisor(coils, CPU_SLAB_BYTES // plane)
+            self._step = _largest_divisor(nx, CPU_SLAB_BYTES // (plane * coils))
             self._workers = max(1, min(threads, coils * nx * plane // CPU_THREAD_BYTES))
         else:
             self._chunk = 1 if self.readout_domain == "kspace" else coils
             self._step = max(1, min(nx, GPU_SLAB_BYTES // (plane * self._chunk)))
             self._workers = 1
         slab = self.slab_shape = (self._chunk, self._step, ny, nz)
-        lines = (self._chunk, nx, nz)
+        lines, measure = (self._chunk, nx, nz), coils * nx * plane >= MEASURE_BYTES
         self._slabs = ScratchPool(lambda: InPlaceFFT(slab, (2, 3), xp, measure=measure))
         self._lines = ScratchPool(lambda: InPlaceFFT(lines, (1,), xp, measure=measure))
         self._volumes = ScratchPool(lambda: InPlaceFFT((1, nx, ny, nz), (1, 2, 3), xp))

@@ -12,10 +12,8 @@ import importlib
 import importlib.util
 import itertools
 import math
-import sys
 import threading
 from collections.abc import Callable, Sequence
-from importlib.machinery import PathFinder
 from types import ModuleType
 from typing import Any
 
@@ -36,20 +34,6 @@ _planner = threading.Lock()  # FFTW plans one transform at a time
 def fft_library() -> str:
     """CPU FFT library in use: ``"fftw"`` if pyfftw is installed (extra ``fftw``), else ``"scipy"``."""
     return "scipy" if importlib.util.find_spec("pyfftw") is None else "fftw"
-
-
-def _fftw_core() -> ModuleType:
-    """The extension module at the core of pyfftw, without all of scipy's FFTs that ``import pyfftw`` loads besides."""
-    name = "pyfftw.pyfftw"
-    with _planner:
-        if name not in sys.modules:
-            package = importlib.util.find_spec("pyfftw")
-            assert package is not None
-            spec = PathFinder.find_spec(name, package.submodule_search_locations)
-            assert spec is not None and spec.loader is not None
-            sys.modules[name] = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(sys.modules[name])
-        return sys.modules[name]
 
 
 def roll_phase(n: int, roll: int) -> np.ndarray:
@@ -101,13 +85,14 @@ class InPlaceFFT:
         self.storage: Any
         self.transform: Callable[[], Any]
         if xp is np and fft_library() == "fftw":
-            fftw = _fftw_core()
-            self.storage = fftw.empty_aligned(padded, dtype=np.dtype(dtype).name)
+            import pyfftw
+
+            self.storage = pyfftw.empty_aligned(padded, dtype=np.dtype(dtype).name)
             self.buffer = self.storage[..., : shape[-1]]
             direction = "FFTW_BACKWARD" if inverse else "FFTW_FORWARD"
             effort = ("FFTW_MEASURE" if measure else "FFTW_ESTIMATE",)
             with _planner:
-                plan = fftw.FFTW(self.buffer, self.buffer, axes=axes, direction=direction, flags=effort)
+                plan = pyfftw.FFTW(self.buffer, self.buffer, axes=axes, direction=direction, flags=effort)
             self.transform = plan.execute
             self.storage[...] = 0
             return

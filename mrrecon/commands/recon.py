@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import fields, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,7 +13,7 @@ import numpy as np
 from mrrecon.commands.files import InputFile, MaskChoice, PriorChoice, ReadOptions, writes
 from mrrecon.commands.outputs import with_partial, write_all
 from mrrecon.commands.results import chi_squared_note, chi_squared_text
-from mrrecon.commands.shared import beside, clock, read_scan, undersample
+from mrrecon.commands.shared import clock, read_scan, undersample
 from mrrecon.errors import DataError, MRReconError, OutputError, SolverError
 from mrrecon.progress import working
 from mrrecon.solvers import Solver
@@ -101,13 +100,12 @@ def recon(
     """
     from mrrecon import io, operators, solvers
     from mrrecon.operators.backend import to_device
-    from mrrecon.operators.encoding import load_kernels, plan_ahead
     from mrrecon.solvers.parts.iterative import IterativeSolver
     from mrrecon.solvers.parts.loop import FINISHED
 
     solver = _with_choices(solver or solvers.CGSense(), prior, time_budget)
     to_device(np.zeros(1), device)  # refuses at once where there is no GPU
-    scan = beside(partial(read_scan, file, read, lazy=True), load_kernels if device == "cpu" else None)
+    scan = read_scan(file, read, lazy=True)
     print(scan)
     with clock.part("loading the method"):
         solver.check(scan, device)
@@ -119,8 +117,7 @@ def recon(
     copies = 4 if scan.maps is None and maps is None else 3  # k-space twice, maps, and the result of a step
     io.require_memory(copies * 8 * math.prod(scan.kspace.shape), f"Reconstructing {file}")
     with clock.part("reading"):
-        plan = partial(plan_ahead, scan.kspace.shape) if device == "cpu" else None
-        scan = beside(partial(_loaded, scan, maps), plan)
+        scan = _loaded(scan, maps)
     measured = scan.acceleration
     scan = undersample(scan, mask, accel, calibration=calibration, seed=seed, elliptical=elliptical)
     if scan.acceleration != measured:

@@ -5,20 +5,16 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from mrrecon.errors import FileFormatError, MaskError
 
 if TYPE_CHECKING:
     from mrrecon.acquisition import Acquisition
 
-__all__ = ["Clock", "beside", "clock", "print_columns", "read_scan", "undersample"]
-
-
-T = TypeVar("T")
+__all__ = ["Clock", "clock", "print_columns", "read_scan", "undersample"]
 
 
 class Clock:
@@ -48,15 +44,6 @@ class Clock:
 
 clock = Clock()
 """That of the command that is running; the command line starts it."""
-
-
-def beside(work: Callable[[], T], other: Callable[[], Any] | None) -> T:
-    """Return what `work` gives, done on a thread of its own while this one does something else."""
-    with ThreadPoolExecutor(1) as thread:
-        result = thread.submit(work)
-        if other is not None:
-            other()
-        return result.result()
 
 
 def print_columns(rows: Iterable[Sequence[str]]) -> None:

@@ -87,19 +87,6 @@ def test_every_fft_library(rng, monkeypatch, library):
         assert_close(encoding.normal(image), dense_adjoint(maps, mask, expected, readout_domain))
 
 
-def test_plans_ahead_are_those_of_the_encoding(rng, monkeypatch):
-    pytest.importorskip("pyfftw")
-    monkeypatch.setattr(encoding_module, "MEASURE_BYTES", 1)
-    maps, mask, image, _ = problem(rng, (6, 22, 26))
-    core = fourier._fftw_core()
-    core.forget_wisdom()
-    encoding_module.load_kernels()
-    encoding_module.plan_ahead(maps.shape)
-    known = core.export_wisdom()
-    CartesianEncoding(maps, mask, "image").normal(image)
-    assert core.export_wisdom() == known
-
-
 @pytest.mark.parametrize("readout_domain", ["image", "kspace"])
 @pytest.mark.parametrize("mask_axes", [2, 3])
 def test_slabs_and_threads(rng, monkeypatch, mask_axes, readout_domain):
