@@ -61,13 +61,14 @@ def test_stopped_runs_go_on(scan, tmp_path, capsys):
         (["--solver", "variational", "--prior", "no-such-prior"], "no-such-prior"),
         (["--solver", "variational", "--prior", "wavelet", "wavelet"], "one prior or three"),
         (["--solver", "variationl"], "no solver 'variationl'; did you mean 'variational'?"),
+        (["--solver", "tv", "--effort", "best"], "tv has no prior, which effort could be spent on"),
         (["--solver", "magic"], "no solver 'magic'; choose one of zero-filled, "),
         (
             ["--solver", "dds", "--solver.maxiter=3"],
             "The solver dds: DDS has no setting 'maxiter'; did you mean",
         ),
-        (["--solver=dds", "--solver.max_iter", "[1"], "'max_iter' of DDS must be a whole number, got '[1'"),
-        (["--solver=dds", "--solver.max_iter", "few"], "'max_iter' of DDS must be a whole number, got 'few'"),
+        (["--solver=dds", "--solver.max_iter", "[1"], "'max_iter' of DDS must be a whole number or null, got '[1'"),
+        (["--solver=dds", "--solver.max_iter", "few"], "'max_iter' of DDS must be a whole number or null, got 'few'"),
         (
             ["--solver", "dds", "--solver.renoise", "magic"],
             "must be 'posterior' or 'predicted' or null, got 'magic'",
@@ -85,7 +86,7 @@ def test_refusals(words, message, scan, tmp_path, capsys):
     ("solver", "message"),
     [
         ("magic", "no solver 'magic'"),
-        ({"class_path": "dds", "init_args": {"max_iter": "few"}}, "'max_iter' of DDS must be a whole number"),
+        ({"class_path": "dds", "init_args": {"max_iter": "few"}}, "'max_iter' of DDS must be a whole number or null"),
         ({"class_path": "cgsense"}, "did you mean 'cg-sense'?"),
     ],
 )

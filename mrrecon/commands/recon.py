@@ -36,6 +36,7 @@ def recon(
     read: ReadOptions | None = None,
     solver: Solver | None = None,
     prior: list[PriorChoice] | None = None,
+    effort: Literal["fast", "normal", "best"] | None = None,
     time_budget: float | None = None,
     resume: bool = False,
     accel: float | None = None,
@@ -67,6 +68,8 @@ def recon(
         settings are --solver.NAME.
     prior
         Name or folder of the prior of a solver that has one (mrrecon prior list); or three, one for each axis.
+    effort
+        How much time a better image is worth, to a solver that has a prior: fast, normal (the default) or best.
     time_budget
         Seconds that the solver may take, about; what it has by then is the result.
     resume
@@ -103,7 +106,7 @@ def recon(
     from mrrecon.solvers.parts.iterative import IterativeSolver
     from mrrecon.solvers.parts.loop import FINISHED
 
-    solver = _with_choices(solver or solvers.CGSense(), prior, time_budget)
+    solver = _with_choices(solver or solvers.CGSense(), prior, effort, time_budget)
     to_device(np.zeros(1), device)  # refuses at once where there is no GPU
     scan = read_scan(file, read, lazy=True)
     print(scan)
@@ -182,7 +185,7 @@ def _checkpoint(output: str, resume: bool) -> Path:
     return path
 
 
-def _with_choices(solver: Solver, prior: list[str] | None, time_budget: float | None) -> Solver:
+def _with_choices(solver: Solver, prior: list[str] | None, effort: str | None, time_budget: float | None) -> Solver:
     """Put what the command line says apart from the solver's settings into them.
 
     Raises
@@ -194,6 +197,10 @@ def _with_choices(solver: Solver, prior: list[str] | None, time_budget: float | 
     changes: dict[str, Any] = {}
     if prior is not None and "prior" not in known:
         raise DataError(f"The solver {solver.name} has no prior; leave --prior out, or choose --solver variational.")
+    if effort is not None and "effort" not in known:
+        raise DataError(f"The solver {solver.name} has no prior, which effort could be spent on; leave --effort out.")
+    if effort is not None:
+        changes["effort"] = effort
     if prior is not None:
         changes["prior"] = prior[0] if len(prior) == 1 else prior
     if time_budget is not None and not time_budget > 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -35,12 +35,10 @@ class Published(RandomSliceSolver):
     ----------
     lam
         The published weight, by default 0.01.
-    max_iter
-        Number of iterations.
     tolerance
         Loss to stop at; 0 for never.
-    prior
-        See :class:`~mrrecon.solvers.parts.with_prior.PriorSolver`.
+    max_iter, prior, effort
+        200 iterations, as published, are the normal effort. See :class:`~mrrecon.solvers.parts.with_prior.PriorSolver`.
     seed, slices, time_limit
         See :class:`~mrrecon.solvers.red_diff.RandomSliceSolver`.
     true_intensity
@@ -52,10 +50,10 @@ class Published(RandomSliceSolver):
     """
 
     lam: float | None = None
-    max_iter: int = 200
     true_intensity: bool = field(default=False, kw_only=True)
 
     name: ClassVar[str] = "published"
+    efforts: ClassVar[Mapping[str, int]] = {"fast": 100, "normal": 200, "best": 400}
     whole_times: ClassVar[bool] = True
 
     def default_strength(self, problem: Problem) -> float:

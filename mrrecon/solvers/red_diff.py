@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -89,11 +89,9 @@ class RedDiff(RandomSliceSolver):
     ----------
     lam
         Weight of the prior, on average over the slices that are drawn; by default the noise.
-    max_iter
-        Number of iterations.
     tolerance
         Stop when the image changes by less than this fraction; 0 for never.
-    prior
+    max_iter, prior, effort
         See :class:`~mrrecon.solvers.parts.with_prior.PriorSolver`.
     seed, slices, time_limit
         See :class:`RandomSliceSolver`.
@@ -105,10 +103,8 @@ class RedDiff(RandomSliceSolver):
     Variational Perspective on Solving Inverse Problems with Diffusion Models, 2023 (RED-diff).
     """
 
-    lam: float | None = None
-    max_iter: int = 100
-
     name: ClassVar[str] = "red-diff"
+    efforts: ClassVar[Mapping[str, int]] = {"fast": 50, "normal": 100, "best": 300}
 
     def default_strength(self, problem: Problem) -> float:
         """See :class:`~mrrecon.solvers.parts.iterative.IterativeSolver`."""

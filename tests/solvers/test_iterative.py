@@ -115,8 +115,8 @@ def test_ctrl_c_keeps_what_there_is(name):
 def test_warm_start_begins_where_told(name):
     scan = make_scan()
     settled = few(name, max_iter=60)(scan)
-    cold = few(name, max_iter=2)(scan)
-    warm = few(name, max_iter=2)(scan, initial=settled)
+    cold = few(name, max_iter=1)(scan)
+    warm = few(name, max_iter=1)(scan, initial=settled)
     share = 1.0 if name == "variational" else 0.3  # it begins at its first noise level again
     assert nrmse(warm.volume, settled.volume) < share * nrmse(cold.volume, settled.volume)
     assert warm.settings["warm_start"] is True and cold.settings["warm_start"] is False

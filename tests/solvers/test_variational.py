@@ -48,6 +48,23 @@ def test_proximal_ends_at_the_posterior_mean_of_a_gaussian_prior(lam):
     assert result.settings["prior"] == "pixelwise" and result.estimates["lam"] == lam
 
 
+def test_momentum_is_nearer_to_the_end_after_as_many_iterations():
+    scan, settings = make_scan(snr=10), {"prior": Pixelwise(), "lam": 0.05, "first_level": 0.1, "cg_steps": 40}
+    noise = Problem.of(scan, "test").noise / np.sqrt(2)
+    settings |= {"last_level": 0.1 / noise, "true_intensity": False}
+    end = Variational(max_iter=150, **settings)(scan).volume
+    with_it, without = (nrmse(Variational(max_iter=8, momentum=m, **settings)(scan).volume, end) for m in (0.7, 0.0))
+    assert with_it < 0.6 * without
+
+
+def test_effort_is_more_iterations():
+    for solver, steps in ((Variational, (12, 24, 64)), (RedDiff, (50, 100, 300)), (Published, (100, 200, 400))):
+        assert tuple(solver(effort=effort).total for effort in ("fast", "normal", "best")) == steps
+        assert solver(effort="best", max_iter=3).total == 3
+    result = Variational(prior=Pixelwise(), effort="fast")(make_scan())
+    assert len(result.history) == 12 and result.settings["effort"] == "fast"
+
+
 @pytest.mark.parametrize(("acceleration", "lam"), [(1.0, 1.0), (5.0, 0.8), (8.0, 0.5), (24.0, 0.25)])
 def test_more_of_the_prior_where_noise_is_the_matter(acceleration, lam):
     problem = replace(Problem.of(make_scan(), "test"), acceleration=acceleration)
@@ -273,7 +290,8 @@ def test_random_levels_are_those_of_times_drawn_uniformly(whole):
 @pytest.mark.parametrize(
     ("solver", "setting", "value"),
     [
-        (Variational, "first_level", 0.0), (Variational, "cg_steps", 0), (RedDiff, "slices", 0),
+        (Variational, "first_level", 0.0), (Variational, "cg_steps", 0),
+        (Variational, "momentum", 1.0), (Variational, "effort", "much"), (RedDiff, "slices", 0),
         (Published, "time_limit", 0.0), (RedDiff, "time_budget", -1.0), (Variational, "lam", -1.0),
         (Published, "max_iter", 0),
     ],

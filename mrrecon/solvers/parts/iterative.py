@@ -65,7 +65,7 @@ class IterativeSolver(Solver):
     def __post_init__(self) -> None:
         if self.lam is not None and not self.lam >= 0:
             raise ValueError(f"lam must not be negative, got {self.lam}; 0 means no regularisation.")
-        if self.max_iter < 1:
+        if self.max_iter is not None and self.max_iter < 1:
             raise ValueError(f"max_iter must be at least 1, got {self.max_iter}.")
         if not self.tolerance >= 0:
             raise ValueError(f"tolerance must not be negative, got {self.tolerance}; 0 means to do all iterations.")

@@ -130,7 +130,7 @@ class PosteriorSampler(PriorSolver):
     @property
     def total(self) -> int:
         """See :class:`~mrrecon.solvers.parts.iterative.IterativeSolver`."""
-        return self.max_iter * self.samples
+        return self.count * self.samples
 
     def default_strength(self, problem: Problem) -> float:
         """See :class:`~mrrecon.solvers.parts.iterative.IterativeSolver`."""
@@ -146,12 +146,12 @@ class PosteriorSampler(PriorSolver):
 
     def check_prior(self, prior: PlanePriors) -> None:
         """See :class:`~mrrecon.solvers.parts.with_prior.PriorSolver`: its levels must reach down from the first one."""
-        prior.levels(self.max_iter, self._first_level(), self.spacing)
+        prior.levels(self.count, self._first_level(), self.spacing)
 
     def steps(self, problem: Problem, prior: PlanePriors, lam: float, start: Start) -> Iterator[Iteration]:
         """See :class:`~mrrecon.solvers.parts.with_prior.PriorSolver`."""
         image = self._initial(problem, start)
-        levels = [*prior.levels(self.max_iter, self._first_level(), self.spacing), 0.0]
+        levels = [*prior.levels(self.count, self._first_level(), self.spacing), 0.0]
         samples, before = Samples(problem, start.state), image
         for number in range(samples.number, self.samples):
             for guess, estimate, state in self._descent(problem, prior, lam, levels, image, number):

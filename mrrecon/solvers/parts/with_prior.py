@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -34,11 +34,20 @@ class PriorSolver(IterativeSolver):
 
     Parameters
     ----------
-    lam, max_iter, tolerance
+    lam, tolerance
         See :class:`~mrrecon.solvers.parts.iterative.IterativeSolver`.
+    max_iter
+        Number of iterations; by default what `effort` says.
     prior
         Name or folder of a prior, or a :class:`~mrrecon.priors.SlicePrior`; or three of them, one for each axis of the
         volume that slices are perpendicular to.
+    effort
+        How much time a better image is worth: fast, normal or best. :attr:`efforts` has the iterations of each.
+
+    Raises
+    ------
+    ValueError
+        If there is no such effort.
 
     Notes
     -----
@@ -47,9 +56,27 @@ class PriorSolver(IterativeSolver):
     """
 
     lam: float | None = None
-    max_iter: int = 30
+    max_iter: int | None = None  # type: ignore[assignment]
     tolerance: float = 0.0
     prior: Any = "brain-diverse"
+    effort: Literal["fast", "normal", "best"] = field(default="normal", kw_only=True)
+
+    efforts: ClassVar[Mapping[str, int]] = {"fast": 15, "normal": 30, "best": 90}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.effort not in self.efforts:
+            raise ValueError(f"effort must be fast, normal or best, got {self.effort!r}.")
+
+    @property
+    def count(self) -> int:
+        """Number of iterations, of each sample where several are drawn."""
+        return self.max_iter or self.efforts[self.effort]
+
+    @property
+    def total(self) -> int:
+        """See :class:`~mrrecon.solvers.parts.iterative.IterativeSolver`."""
+        return self.count
 
     def settings(self) -> dict[str, Any]:
         """See :class:`~mrrecon.solvers.parts.iterative.IterativeSolver`; priors by their names."""
