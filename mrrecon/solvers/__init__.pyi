@@ -5,6 +5,7 @@ from .dds import DDS as DDS
 from .dds import TPDM as TPDM
 from .diffusion_mbir import DiffusionMBIR as DiffusionMBIR
 from .dps import DPS as DPS
+from .joint import joint_maps as joint_maps
 from .l1_wavelet import L1Wavelet as L1Wavelet
 from .progress_bar import progress as progress
 from .published import Published as Published
