@@ -125,3 +125,8 @@ def test_maps_are_estimated_jointly_where_asked(tmp_path, capsys):
     assert steps(given)[0].name == "undersample" and steps(given, "--joint", "always")[0].name == "joint maps"
     assert steps(file, "--solver", "zero-filled")[0].name == "calibrate"
     assert steps(file, "--map_sets", 2)[0].name == "calibrate"
+    more = ["--solver.tolerance", 0]
+    whole = steps(file, *more)[1].volume
+    assert len(steps(file, *more, "--time-budget", 1e-6)[1].history) == 1
+    _, gone_on = steps(file, *more, "--resume")
+    assert len(gone_on.history) == 30 and np.linalg.norm(gone_on.volume - whole) < 1e-3 * np.linalg.norm(whole)

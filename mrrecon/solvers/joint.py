@@ -22,10 +22,10 @@ LESS = 0.87  # of chi^2 that fitted maps may leave at most: less than this gains
 def joint_maps(acquisition: Acquisition, *, always: bool = True) -> Acquisition:
     """Estimate the coil maps of a scan jointly with its image, from all samples.
 
-    In turn, an image by CG-SENSE, which takes seconds, and maps fitted to it (:meth:`Acquisition.fit_maps`). A round
-    counts if it takes at least an eighth off the chi^2 of the image before;
-    else its maps are not taken, and that is the end. Any method then does better with these maps, those with a prior or
-    sparsity most; what they keep (checkpoints, warm starts, time budgets) is theirs as ever.
+    In turn, an image by CG-SENSE, which takes seconds, and maps fitted to it (:meth:`Acquisition.fit_maps`), until
+    chi^2 is down to one. A round counts if it takes at least an eighth off the chi^2 of the image before; else its maps
+    are not taken, and that is the end. Any method does better with these maps, those with a prior or sparsity most. It
+    runs once, after that, so that checkpoints, warm starts and time budgets are its own as ever.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def joint_maps(acquisition: Acquisition, *, always: bool = True) -> Acquisition:
     if not always and first <= 1:
         return acquisition
     rounds = 0
-    while rounds < ROUNDS:
+    while rounds < ROUNDS and (left > 1 or not rounds):
         tried = acquisition.fit_maps(image)
         image = _image(tried)
         chi_squared = image.metrics["chi_squared"]
