@@ -11,18 +11,17 @@ import numpy as np
 from mrrecon import acquisition_checks as checks
 from mrrecon import operators
 from mrrecon.acquisition_checks import Domain
-from mrrecon.errors import DataError, MaskError
+from mrrecon.errors import MaskError
 from mrrecon.grid import Grid
 from mrrecon.lazy import ChosenCoils, is_lazy
 from mrrecon.operators.backend import get_array_module, to_device
 from mrrecon.operators.centre import KspaceCentre, kspace_centre
-from mrrecon.preparation import calibrated_maps, fit_mask, measured_coverage, noise_to_whiten
+from mrrecon.preparation import calibrated_maps, fit_mask, fitted_maps, measured_coverage, noise_to_whiten
 from mrrecon.recentring import roll_kspace, roll_to_middle, shift_phase, trusted_centre
 
 __all__ = ["Acquisition", "Domain", "Step"]
 
 Axis = Literal["x", "y", "z"]
-AXES = ("x", "y", "z")
 
 
 @dataclass(frozen=True)
@@ -157,15 +156,7 @@ class Acquisition:
         return self.noise_covariance is not None and checks.is_white(self.noise_covariance)
 
     def __repr__(self) -> str:
-        x, y, z = self.shape
-        axes = "|".join(a if d == "image" else f"k{a}" for a, d in zip(AXES, self.domains, strict=True))
-        voxel = "x".join(f"{v:g}" for v in self.voxel_size)
-        noise = "whitened" if self.is_whitened else "unknown" if self.noise_covariance is None else "known"
-        sets = 0 if self.maps is None else (self.maps.shape[0] if self.maps.ndim == 5 else 1)
-        return (
-            f"Acquisition({self.n_coils} coils, {x}x{y}x{z}, {axes}, {voxel} mm, R={self.acceleration:.2f}, "
-            f"maps: {sets or 'none'}, noise: {noise}{', on disk' if self.is_lazy else ''})"
-        )
+        return checks.described(self)
 
     # ---- steps: each returns a new acquisition with the step in its provenance -----------------------
 
@@ -302,18 +293,9 @@ class Acquisition:
         return self.evolve("not whitened", noise_covariance=self.noise_std**2 * np.eye(self.n_coils))
 
     def select_coils(self, keep: Sequence[int]) -> Acquisition:
-        """Keep the coils of these indices only, in this order; k-space on disk stays there.
-
-        Raises
-        ------
-        DataError
-            If there are no such coils, one is named twice, or none is left.
-        """
+        """Keep only these coils, in this order, each once (else it is a DataError); what is on disk stays there."""
         keep = [int(c) for c in keep]
-        if not keep or not {*keep} <= {*range(self.n_coils)} or len({*keep}) < len(keep):
-            raise DataError(
-                f"Cannot keep coils {keep}: the scan has coils 0 to {self.n_coils - 1}; name some, each once."
-            )
+        checks.require_coils(keep, self.n_coils)
         covariance = self.noise_covariance
         return self.evolve(
             "select coils",
@@ -393,6 +375,24 @@ class Acquisition:
             Where they come from, for the provenance: the file's name.
         """
         return self._with_measured_maps(maps, "maps", {"source": source})
+
+    def fit_maps(self, volume: Any) -> Acquisition:
+        """Fit the maps to all samples, given a volume, see :func:`mrrecon.operators.fit_maps`.
+
+        Parameters
+        ----------
+        volume
+            ``(x, y, z)``, or a reconstruction, made with these maps; :func:`mrrecon.solvers.joint_maps` makes it too.
+
+        Raises
+        ------
+        DataError, ShapeError
+            If there are no maps or several sets, or the volume does not fit.
+        """
+        scan = self.load()
+        samples = (scan.kspace, scan.mask, scan.domains[0], scan.centre.index)
+        maps, how = fitted_maps(*samples, scan.noise_covariance, maps=scan.maps, volume=volume)
+        return scan._with_measured_maps(maps, "fit maps", how)
 
     def _with_measured_maps(self, maps: Any, step: str, settings: dict[str, Any]) -> Acquisition:
         maps = checks.checked_image(maps, "maps", (self.n_coils, *self.shape))

@@ -18,10 +18,12 @@ __all__ = [
     "checked_kspace",
     "checked_mask",
     "checked_noise",
+    "described",
     "is_one_block",
     "is_white",
     "numbers",
     "read_only",
+    "require_coils",
 ]
 
 Domain = Literal["kspace", "image"]
@@ -238,3 +240,22 @@ def checked_noise(covariance: Any, coils: int) -> np.ndarray | None:
             "use at least as many noise samples as coils, and drop dead coils."
         )
     return cov
+
+
+def require_coils(keep: list[int], coils: int) -> None:
+    """Refuse a choice of coils that the scan does not have, that names one twice, or none."""
+    if not keep or not {*keep} <= {*range(coils)} or len({*keep}) < len(keep):
+        raise DataError(f"Cannot keep coils {keep}: the scan has coils 0 to {coils - 1}; name some, each once.")
+
+
+def described(scan: Any) -> str:
+    """What an :class:`mrrecon.acquisition.Acquisition` is, in a line."""
+    x, y, z = scan.shape
+    axes = "|".join(a if d == "image" else f"k{a}" for a, d in zip("xyz", scan.domains, strict=True))
+    voxel = "x".join(f"{v:g}" for v in scan.voxel_size)
+    noise = "whitened" if scan.is_whitened else "unknown" if scan.noise_covariance is None else "known"
+    sets = 0 if scan.maps is None else (scan.maps.shape[0] if scan.maps.ndim == 5 else 1)
+    return (
+        f"Acquisition({scan.n_coils} coils, {x}x{y}x{z}, {axes}, {voxel} mm, R={scan.acceleration:.2f}, "
+        f"maps: {sets or 'none'}, noise: {noise}{', on disk' if scan.is_lazy else ''})"
+    )

@@ -14,15 +14,15 @@ import numpy as np
 
 from mrrecon import operators
 from mrrecon.acquisition_checks import Domain
-from mrrecon.errors import CalibrationError, MaskError
-from mrrecon.operators.backend import to_numpy
+from mrrecon.errors import CalibrationError, DataError, MaskError
+from mrrecon.operators.backend import get_array_module, to_numpy
 
 Index = tuple[int, int, int]
 UNEXPLAINED = 0.05  # of the signal, by the maps: right ones leave 0.1 to 1.1 % at SNR 5 and more, wrong ones over 80 %
 ABSURD = 10.0  # times the level of the outermost samples: noise that is in none of them
 UNCOVERED = 0.01  # of the voxels with signal: less is the rim of the object at low resolution
 
-__all__ = ["calibrated_maps", "fit_mask", "measured_coverage", "noise_to_whiten"]
+__all__ = ["calibrated_maps", "fit_mask", "fitted_maps", "measured_coverage", "noise_to_whiten"]
 
 
 def fit_mask(mask: Any, shape: tuple[int, int, int], readout: str = "x") -> np.ndarray:
@@ -152,3 +152,29 @@ def measured_coverage(maps: Any, kspace: Any, mask: np.ndarray, domain: Domain, 
             stacklevel=4,
         )
     return {"unexplained": round(found.unexplained, 5), "uncovered": round(found.uncovered, 5)}
+
+
+def fitted_maps(
+    kspace: Any,
+    mask: np.ndarray,
+    domain: Domain,
+    centre: Index,
+    covariance: np.ndarray | None,
+    *,
+    maps: Any,
+    volume: Any,
+) -> tuple[Any, dict[str, Any]]:
+    """Coil maps fitted to all samples, see :func:`mrrecon.operators.fit_maps`, and by what image, for the record.
+
+    Raises
+    ------
+    DataError, ShapeError
+        If there are no maps to begin with, or several sets; if the volume does not fit.
+    """
+    if maps is None:
+        raise DataError("There are no maps to begin with; estimate them first with scan.calibrate().")
+    if covariance is None:
+        covariance = operators.estimate_noise(kspace, mask, domain, centre=centre).covariance
+    image = get_array_module(maps).asarray(getattr(volume, "volume", volume))
+    fitted = operators.fit_maps(maps, image, kspace, mask, np.sqrt(np.diag(covariance).real), domain)
+    return fitted, {"image": getattr(volume, "solver", "given")}

@@ -27,6 +27,7 @@ from .linops import FiniteDifference as FiniteDifference
 from .linops import Interpolation as Interpolation
 from .linops import Sense as Sense
 from .linops import Wavelet as Wavelet
+from .map_fit import fit_maps as fit_maps
 from .masks import CALIBRATION as CALIBRATION
 from .masks import MASK_KINDS as MASK_KINDS
 from .masks import acceleration as acceleration

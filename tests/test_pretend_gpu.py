@@ -451,6 +451,14 @@ def test_steps(step, sets, noise):
         np.testing.assert_allclose(there.noise_covariance, here.noise_covariance, rtol=1e-5, atol=1e-9)
 
 
+def test_joint_maps(cupy):
+    scan = scan_of(noise=True)
+    here, there = solvers.joint_maps(scan), solvers.joint_maps(scan.to("cuda"))
+    assert isinstance(there.maps, DeviceArray)
+    assert nrmse(scan.to("cuda").fit_maps(scan.reference).maps.get(), scan.fit_maps(scan.reference).maps) < 1e-2
+    assert there.provenance[-1].settings["rounds"] == here.provenance[-1].settings["rounds"]
+
+
 def test_write(tmp_path):
     scan = scan_of(noise=True)
     io.write(scan.to("cuda"), tmp_path / "scan.h5")

@@ -101,3 +101,33 @@ def test_numbers_as_people_write_them(scan, tmp_path):
     settings = ["--solver.lam", "1e-3", "--solver.max_iter=2", "--solver.init_args.tolerance=0"]
     assert recon(scan, tmp_path / "v.h5", "--solver", "cg-sense", *settings) == 0
     assert mr.Reconstruction.load(tmp_path / "v.h5").settings["lam"] == 1e-3
+
+
+def test_maps_are_estimated_jointly_where_asked(tmp_path, capsys):
+    scan = mr.simulate(np.abs(make_scan().reference), snr=40.0, keep_maps=True)
+    file, given = (mr.write(s, tmp_path / n) for s, n in ((scan.evolve("no maps", maps=None), "a.h5"), (scan, "b.h5")))
+    words = ["--accel", 4, "--calibration", 6]
+
+    def steps(file, *more):
+        assert recon(file, tmp_path / "v.h5", *words, *more) == 0
+        said, result = capsys.readouterr().out, mr.Reconstruction.load(tmp_path / "v.h5")
+        last = result.provenance[-1]
+        assert ("coil maps and image jointly: chi^2 of CG-SENSE" in said) == (last.name == "joint maps")
+        return last, result
+
+    (auto, better), (never, plain), (always, same) = (
+        steps(file, "--joint", how) for how in ("auto", "never", "always")
+    )
+    assert auto == always and auto.settings["rounds"] >= 1 and never.name == "calibrate"
+    before, after = auto.settings["chi_squared"]
+    assert [r.metrics["chi_squared"] for r in (plain, better)] == pytest.approx([before, after], rel=1e-3)
+    np.testing.assert_array_equal(better.volume, same.volume)
+    assert steps(file)[0] == auto
+    assert steps(given)[0].name == "undersample" and steps(given, "--joint", "always")[0].name == "joint maps"
+    assert steps(file, "--solver", "zero-filled")[0].name == "calibrate"
+    assert steps(file, "--map_sets", 2)[0].name == "calibrate"
+    more = ["--solver.tolerance", 0]
+    whole = steps(file, *more)[1].volume
+    assert len(steps(file, *more, "--time-budget", 1e-6)[1].history) == 1
+    _, gone_on = steps(file, *more, "--resume")
+    assert len(gone_on.history) == 30 and np.linalg.norm(gone_on.volume - whole) < 1e-3 * np.linalg.norm(whole)

@@ -46,6 +46,7 @@ def recon(
     seed: int = 0,
     maps: InputFile | None = None,
     map_sets: int = 1,
+    joint: Literal["auto", "always", "never"] = "auto",
     coils: int | None = None,
     compression: Literal["svd", "geometric"] = "svd",
     whiten: bool = True,
@@ -90,6 +91,9 @@ def recon(
         File with sensitivity maps (.cfl, .h5); by default the file's own, else ESPIRiT from the calibration region.
     map_sets
         Number of ESPIRiT map sets (2 for soft SENSE).
+    joint
+        Estimate maps jointly with the image, from all samples: always, never, or (auto) where chi^2 of CG-SENSE is
+        above one with ESPIRiT's maps; not maps that are given.
     coils
         Compress to this many virtual coils first.
     compression
@@ -126,12 +130,16 @@ def recon(
     if scan.acceleration != measured:
         print(f"undersampled: R = {scan.acceleration:.2f}")
     scan = _prepare(scan, whiten, coils, compression)
-    if scan.maps is None:
+    estimated = scan.maps is None
+    if estimated:
         most = operators.CALIBRATION if calibration is None else calibration
         with clock.part("calibration"), working("coil maps (ESPIRiT)"):
             scan = scan.calibrate(calibration=most, sets=map_sets)
     if device != "cpu":
         scan = scan.to(device)
+    helps = estimated and map_sets == 1 and solver.name != "zero-filled"
+    if joint == "always" or (joint == "auto" and helps):
+        scan = _jointly(scan, always=joint == "always")
 
     with clock.part(solver.name):
         shown = solvers.progress(solver.name)
@@ -237,6 +245,19 @@ def _prepare(
         scan = scan.compress_coils(coils, compression)
         print(f"compressed to {scan.n_coils} virtual coils ({compression})")
     return scan
+
+
+def _jointly(scan: Acquisition, always: bool) -> Acquisition:
+    """The scan with maps that were estimated jointly with an image, where that is asked for."""
+    from mrrecon import solvers
+
+    with clock.part("joint maps"), working("coil maps and image jointly"):
+        fitted = solvers.joint_maps(scan, always=always)
+    if fitted is not scan:
+        done = fitted.provenance[-1].settings
+        before, after = (chi_squared_text(value) for value in done["chi_squared"])
+        print(f"coil maps and image jointly: chi^2 of CG-SENSE {before}, after {done['rounds']} rounds {after}")
+    return fitted
 
 
 def _compared(result: Reconstruction, reference: Any) -> Reconstruction:

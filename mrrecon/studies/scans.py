@@ -47,6 +47,7 @@ class Scans:
 
     def _undersampled(self, scan: Acquisition, run: Run) -> Acquisition:
         from mrrecon.operators import make_mask
+        from mrrecon.solvers import joint_maps
 
         sampling = self._study.sampling
         plane = scan.phase_encodes
@@ -56,7 +57,8 @@ class Scans:
         found = scan.undersample(made, {"mask": sampling.mask, "accel": run.acceleration, **settings})
         if self._study.maps == "given":
             return found
-        return found.calibrate(calibration=sampling.calibration)  # along the readout there may be more than `side`
+        found = found.calibrate(calibration=sampling.calibration)  # along the readout there may be more than `side`
+        return found if self._study.maps == "estimated" else joint_maps(found, always=False)
 
 
 def complete_scan(file: StudyFile, study: Study) -> Acquisition:

@@ -118,7 +118,8 @@ class Study:
     seeds
         Of the masks, and of what is random in solvers.
     maps
-        ``"estimated"`` by ESPIRiT from the undersampled data, or ``"given"``: those of the simulation or the file.
+        ``"estimated"`` by ESPIRiT from the undersampled data, ``"joint"``: then jointly with an image, where chi^2 asks
+        for it, or ``"given"``: those of the simulation or the file.
     simulation, sampling
         How scans are made.
     metrics
@@ -140,7 +141,7 @@ class Study:
     accelerations: tuple[float, ...] = (4.0, 8.0, 12.0, 16.0, 24.0, 36.0, 48.0)
     priors: tuple[Any, ...] = ()
     seeds: tuple[int, ...] = (0,)
-    maps: Literal["estimated", "given"] = "estimated"
+    maps: Literal["estimated", "given", "joint"] = "estimated"
     simulation: Simulation = Simulation()
     sampling: Sampling = Sampling()
     metrics: dict[str, Any] = field(default_factory=dict)

@@ -131,6 +131,14 @@ def test_maps_are_estimated_from_the_undersampled_data(tmp_path):
     assert row["provenance"][-1][0] == "calibrate"
 
 
+def test_maps_are_estimated_jointly_where_chi_squared_asks_for_it(tmp_path):
+    write_head(tmp_path / "head.nii.gz", shape=(24, 32, 32))
+    for side, last in ((6, "joint maps"), (24, "calibrate")):
+        settings = {"sampling": {"calibration": side}, "solvers": ["cg-sense"], "accelerations": [2]}
+        (row,) = perform(make_study(tmp_path, maps="joint", **settings), tmp_path / f"runs{side}").values()
+        assert row["provenance"][-1][0] == last
+
+
 def test_kspace_file_with_a_reference_is_taken_as_it_is(tmp_path):
     study = make_study(tmp_path)
     volume, grid = io.read_volume(tmp_path / "head.nii.gz")
