@@ -67,13 +67,13 @@ class Variational(PriorSolver):
     """
 
     first_level: float = 0.1
-    last_level: float = 0.5
-    momentum: float = 0.7
+    last_level: float = 1.0
+    momentum: float = 0.6
     cg_steps: int = 3
     mirror: bool = True
 
     name: ClassVar[str] = "variational"
-    efforts: ClassVar[Mapping[str, int]] = {"fast": 12, "normal": 24, "best": 64}
+    efforts: ClassVar[Mapping[str, int]] = {"fast": 10, "normal": 20, "best": 60}
 
     def __post_init__(self) -> None:
         super().__post_init__()
