@@ -120,7 +120,9 @@ def recon(
     if maps is not None:
         scan = scan.with_maps(io.read_maps(maps), maps)
     checkpoint = _checkpoint(output[0], resume) if isinstance(solver, IterativeSolver) else None
-    copies = 4 if scan.maps is None else 3  # k-space twice, maps, and the result of a step
+    estimated = scan.maps is None
+    fits = joint == "always" or (joint == "auto" and estimated and map_sets == 1 and solver.name != "zero-filled")
+    copies = 3 + estimated + fits  # k-space twice, maps, and the results of a step
     io.require_memory(copies * 8 * math.prod(scan.kspace.shape), f"Reconstructing {file}")
     with clock.part("reading"):
         scan = scan.load()
@@ -129,15 +131,13 @@ def recon(
     if scan.acceleration != measured:
         print(f"undersampled: R = {scan.acceleration:.2f}")
     scan = _prepare(scan, whiten, coils, compression)
-    estimated = scan.maps is None
     if estimated:
         most = operators.CALIBRATION if calibration is None else calibration
         with clock.part("calibration"), working("coil maps (ESPIRiT)"):
             scan = scan.calibrate(calibration=most, sets=map_sets)
     if device != "cpu":
         scan = scan.to(device)
-    helps = estimated and map_sets == 1 and solver.name != "zero-filled"
-    if joint == "always" or (joint == "auto" and helps):
+    if fits:
         scan = _jointly(scan, always=joint == "always")
 
     with clock.part(solver.name):
