@@ -95,7 +95,8 @@ def fit_maps(
 
     For each coil c by itself, minimise ``|M F S_c x - y_c|^2 / s_c^2 + |d|^2`` over maps ``S_c = P d``, P being
     :class:`SmoothFields` with the standard deviation that maps of length 1 have: one over the root of the number of
-    coils. So the noise alone decides how smooth they are. The maps given only say where the object is, how long maps
+    coils. So the noise alone decides how smooth they are, but that conjugate gradients end at a residual of 0.3 %: what
+    later ones would add comes from the errors of the image. The maps given only say where the object is, how long maps
     are there, and, through the image, which phase all coils share.
 
     Parameters

@@ -115,18 +115,15 @@ def test_maps_are_estimated_jointly_where_asked(tmp_path, capsys):
         assert ("coil maps and image jointly: chi^2 of CG-SENSE" in said) == (last.name == "joint maps")
         return last, result
 
-    (auto, better), (never, plain), (always, same) = (
-        steps(file, "--joint", how) for how in ("auto", "never", "always")
-    )
-    assert auto == always and auto.settings["rounds"] >= 1 and never.name == "calibrate"
-    before, after = auto.settings["chi_squared"]
+    (auto, _), (never, plain), (always, better) = (steps(file, "--joint", how) for how in ("auto", "never", "always"))
+    assert always.settings["rounds"] >= 1 and never.name == auto.name == "calibrate"  # CG-SENSE gains little
+    assert steps(file, "--solver", "tv", "--solver.max_iter", 2)[0] == always
+    before, after = always.settings["chi_squared"]
     assert [r.metrics["chi_squared"] for r in (plain, better)] == pytest.approx([before, after], rel=1e-3)
-    np.testing.assert_array_equal(better.volume, same.volume)
-    assert steps(file)[0] == auto
     assert steps(given)[0].name == "undersample" and steps(given, "--joint", "always")[0].name == "joint maps"
     assert steps(file, "--solver", "zero-filled")[0].name == "calibrate"
-    assert steps(file, "--map_sets", 2)[0].name == "calibrate"
-    more = ["--solver.tolerance", 0]
+    assert steps(file, "--solver", "tv", "--solver.max_iter", 2, "--map_sets", 2)[0].name == "calibrate"
+    more = ["--joint", "always", "--solver.tolerance", 0]
     whole = steps(file, *more)[1].volume
     assert len(steps(file, *more, "--time-budget", 1e-6)[1].history) == 1
     _, gone_on = steps(file, *more, "--resume")

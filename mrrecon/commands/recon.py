@@ -27,6 +27,7 @@ __all__ = ["recon"]
 
 CHECKPOINT = ".checkpoint"  # what the name of the first output ends with, of the file that keeps how far a run is
 BYTES = 2.0  # per voxel that an output takes at the very least, compressed
+LITTLE_GAIN = ("zero-filled", "cg-sense")  # from better maps, beside what these cost
 SHOWN = ("psnr", "ssim", "nmse")
 
 
@@ -93,7 +94,7 @@ def recon(
         Number of ESPIRiT map sets (2 for soft SENSE).
     joint
         Estimate maps jointly with the image, from all samples: always, never, or (auto) where chi^2 of CG-SENSE is
-        above one with ESPIRiT's maps; not maps that are given.
+        above one with ESPIRiT's maps; not maps that are given, nor for cg-sense itself, which gains little.
     coils
         Compress to this many virtual coils first.
     compression
@@ -121,7 +122,10 @@ def recon(
     scan = scan.evolve("reference", {"file": reference}, reference=io.read_reference(reference)) if reference else scan
     comparable = _comparable(scan, required=reference is not None)
     checkpoint = _checkpoint(output[0], resume) if isinstance(solver, IterativeSolver) else None
-    copies = 4 if scan.maps is None and maps is None else 3  # k-space twice, maps, and the result of a step
+    estimated = scan.maps is None and maps is None
+    gains = estimated and map_sets == 1 and solver.name not in LITTLE_GAIN
+    fits = joint == "always" or (joint == "auto" and gains)
+    copies = 3 + estimated + fits  # k-space twice, maps, and the results of a step
     io.require_memory(copies * 8 * math.prod(scan.kspace.shape), f"Reconstructing {file}")
     with clock.part("reading"):
         scan = _loaded(scan, maps)
@@ -130,15 +134,13 @@ def recon(
     if scan.acceleration != measured:
         print(f"undersampled: R = {scan.acceleration:.2f}")
     scan = _prepare(scan, whiten, coils, compression)
-    estimated = scan.maps is None
     if estimated:
         most = operators.CALIBRATION if calibration is None else calibration
         with clock.part("calibration"), working("coil maps (ESPIRiT)"):
             scan = scan.calibrate(calibration=most, sets=map_sets)
     if device != "cpu":
         scan = scan.to(device)
-    helps = estimated and map_sets == 1 and solver.name != "zero-filled"
-    if joint == "always" or (joint == "auto" and helps):
+    if fits:
         scan = _jointly(scan, always=joint == "always")
 
     with clock.part(solver.name):

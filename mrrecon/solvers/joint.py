@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from mrrecon.errors import DataError
+from mrrecon.errors import MRReconError
 from mrrecon.solvers.cg_sense import CGSense
 
 if TYPE_CHECKING:
@@ -42,8 +44,8 @@ def joint_maps(acquisition: Acquisition, *, always: bool = True) -> Acquisition:
 
     Raises
     ------
-    DataError
-        If there are no maps; if it is to be done in any case, and the noise is not known and cannot be estimated.
+    MRReconError
+        If there are no maps, or the noise is not known and cannot be estimated, and it is to be done in any case.
     ShapeError
         If there are several sets of maps.
 
@@ -51,19 +53,19 @@ def joint_maps(acquisition: Acquisition, *, always: bool = True) -> Acquisition:
     ----------
     Ying, Sheng 2007, Magn Reson Med 57:1196 (JSENSE).
     """
-    scan, image = acquisition, _image(acquisition)
-    first = left = image.metrics.get("chi_squared", math.inf)
-    if math.isinf(first):
+    try:
+        image = _image(acquisition)
+    except MRReconError:  # of its noise
         if always:
-            raise DataError(
-                "Maps and image cannot be estimated jointly without knowing the noise: give a noise covariance."
-            )
+            raise
         return acquisition
-    if not always and first <= 1:
+    scan, first = acquisition, image.metrics["chi_squared"]
+    if not (always or 1 < first < math.inf):
         return acquisition
-    rounds = 0
+    rounds, left = 0, first
     while rounds < ROUNDS and (left > 1 or not rounds):
-        tried = acquisition.fit_maps(image)
+        with _quiet():  # chi^2 judges the maps: the low-resolution image, of a small block, knows less
+            tried = acquisition.fit_maps(image)
         image = _image(tried)
         chi_squared = image.metrics["chi_squared"]
         if not chi_squared <= LESS * left:
@@ -74,6 +76,12 @@ def joint_maps(acquisition: Acquisition, *, always: bool = True) -> Acquisition:
 
 def _image(scan: Acquisition) -> Reconstruction:
     """By CG-SENSE; what it would warn of, every method says again."""
+    with _quiet():
+        return CGSense()(scan)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return CGSense()(scan)
+        yield

@@ -88,6 +88,17 @@ def test_without_a_noise_covariance_the_noise_is_estimated():
     assert correlation(found, known) > 0.999
 
 
+def test_where_the_noise_cannot_be_known_maps_stay_or_it_is_an_error(monkeypatch):
+    def refuses(*_, **__):
+        raise DataError("nothing to estimate the noise from")
+
+    monkeypatch.setattr("mrrecon.operators.noise.estimate_noise", refuses)
+    unknown = replace(scans()[0], noise_covariance=None)
+    assert solvers.joint_maps(unknown, always=False) is unknown
+    with pytest.raises(DataError, match="nothing to estimate"):
+        solvers.joint_maps(unknown)
+
+
 def test_what_cannot_be_fitted_is_refused():
     estimated, _ = scans()
     with pytest.raises(DataError, match="no maps to begin with"):
@@ -96,6 +107,7 @@ def test_what_cannot_be_fitted_is_refused():
         solvers.joint_maps(replace(estimated, maps=np.stack([estimated.maps, 0 * estimated.maps])))
 
 
+@pytest.mark.bart
 def test_nlinv_of_bart_agrees_and_is_further_from_the_truth(tmp_path):
     """On one slice with every second line; in 3D it converges to something else within minutes."""
     scan = simulate(head_leaving_the_view(), n_coils=8, snr=40.0, keep_maps=True).whiten().hybrid()
@@ -114,3 +126,21 @@ def test_nlinv_of_bart_agrees_and_is_further_from_the_truth(tmp_path):
     assert correlation(ours, true) > correlation(theirs, true) > 0.97
     a, b = (psnr(solvers.CGSense()(scan).volume, true.reference) for scan in (ours, theirs))
     assert a > b
+
+
+@pytest.mark.data
+def test_samples_of_a_measured_slice_that_were_held_out_are_predicted_better(data_dir):
+    kspace = np.load(data_dir / "kspace" / "brain_sigpy_poisson_8ch.npy")[:, None]
+    measured = (kspace != 0).any(axis=(0, 1))
+    scan = Acquisition(kspace, measured, domains=("image", "kspace", "kspace")).whiten()
+    rng, (y, z) = np.random.default_rng(0), np.indices(measured.shape)
+    away = np.maximum(abs(y - measured.shape[0] // 2), abs(z - measured.shape[1] // 2))
+    held = measured & (away > 12) & (rng.random(measured.shape) < 0.12)
+    kept = measured & ~held & ((away > 12) | (away < 4) | (rng.random(measured.shape) < 0.2))
+    estimated = scan.undersample(kept).calibrate()
+
+    def missed(maps):
+        volume = solvers.L1Wavelet()(maps).volume
+        return np.linalg.norm(operators.CartesianEncoding(maps.maps, held).forward(volume) - scan.kspace * held)
+
+    assert missed(solvers.joint_maps(estimated, always=False)) < 0.92 * missed(estimated)
