@@ -29,6 +29,7 @@ SCRIPTS = (
     ("denoising",),
     ("noise",),
     ("intensity",),
+    ("trust",),
 )
 
 
@@ -125,6 +126,16 @@ def _noise(r: dict[str, Any]) -> str:
     )
 
 
+def _trust(r: dict[str, Any]) -> str:
+    (low, high), (worst, most), (one, two) = r["deviation_ratio"], r["deviation_by_parts"], r["deviation_covered"]
+    map_low, map_high = r["error_ratio"]
+    return (
+        f"deviation of {r['samples']} samples over true error {low:.2f} to {high:.2f}, in tenths of the voxels "
+        f"{worst:.2f} to {most:.2f}, 1 and 1.96 deviations cover {100 * one:.0f} and {100 * two:.0f} %; error map "
+        f"{map_low:.2f} to {map_high:.2f}"
+    )
+
+
 ROWS: dict[str, tuple[str, str, Callable[[dict[str, Any]], str]]] = {  # result -> work, bar, how to say it
     "normal_operator": ("Normal operator, 128×160×160, 8 coils", "12×, 1.8×", _normal),
     "cg_sense": ("CG-SENSE, 15 iterations, whole process, same size", "4×, 1e-3", _cg),
@@ -140,6 +151,7 @@ ROWS: dict[str, tuple[str, str, Callable[[dict[str, Any]], str]]] = {  # result 
         _intensity,
     ),
     "noise": ("Noise estimated from the scan, heads at 1 to 4 mm, R = 4 to 24", "5 %, 0.15 dB", _noise),
+    "trust": ("Expected against true errors, four heads, R = 4, 8, 16", "0.9 to 1.1; 0.7 to 1.4", _trust),
     "denoising": ("Denoising by `brain-diverse` beside BM3D at its best strength", "+2 dB", _denoising),
 }
 

@@ -26,7 +26,7 @@ COMMANDS = {  # command -> what it does, in the order of the help
     "simulate": "Make a k-space file with a known answer from an anatomical volume.",
     "mask": "Make an undersampling mask.",
     "calibrate": "Estimate coil sensitivity maps (ESPIRiT).",
-    "extract": "Write one volume of a result: magnitude, phase, prior influence, deviation.",
+    "extract": "Write one volume of a result: magnitude, phase, expected error, prior influence, deviation.",
     "prior": "List priors, show one, or measure how well they denoise.",
     "train": "Train a diffusion prior on your own volumes.",
     "bench": "Run a study: a grid of files, accelerations, solvers and priors.",

@@ -60,8 +60,9 @@ class Reconstruction:
         Wall time of the solver.
     extras
         Further volumes ``(x, y, z)`` on the same grid by name, real (``float32``) or complex (``complex64``), which the
-        solver found beside the image: ``"prior_influence"``, the part of the image that the data do not determine;
-        ``"deviation"``, the standard deviation over posterior samples, per real component.
+        solver found beside the image: ``"error"``, the standard deviation that the error of the image is expected to
+        have, of its magnitude and of each real component alike; ``"prior_influence"``, the part of the image that the
+        data do not determine; ``"deviation"``, the standard deviation over posterior samples, per real component.
     metrics
         ``"chi_squared"``, how well the image explains the data, where the solver knows it (see ``chi_squared`` of
         :class:`mrrecon.solvers.parts.problem.Problem`); and numbers from :func:`mrrecon.metrics.evaluate`, with their

@@ -98,6 +98,7 @@ SLOW = {
     "l1-wavelet": {},
     "tv": {},
     "variational": {"prior": "slow"},
+    "ensemble": {"prior": "slow"},
     "red-diff": {"prior": "slow"},
     "published": {"prior": "slow"},
     "dds": {"prior": "slow"},

@@ -21,7 +21,7 @@ def recon(scan, out, *words):
     return main(["recon", str(scan), "-o", str(out), *map(str, words)])
 
 
-@pytest.mark.parametrize("solver", ["variational", "dds", "tpdm", "diffusion-mbir"])
+@pytest.mark.parametrize("solver", ["variational", "ensemble", "dds", "tpdm", "diffusion-mbir"])
 def test_any_prior_with_any_solver(solver, scan, tmp_path, capsys):
     out = tmp_path / "v.h5"
     words = ["--solver", solver, "--solver.max_iter", 3]

@@ -19,8 +19,9 @@ def extract(file: InputFile, output: list[Annotated[str, writes("part")]], what:
     output
         Files to write: .nii.gz, .npy, .cfl (complex volumes as they are), or .png (three planes).
     what
-        magnitude, phase (radians), real, imag or complex of the image, or the name of an extra: prior_influence, the
-        part of the image that the data do not determine; deviation, the standard deviation over posterior samples.
+        magnitude, phase (radians), real, imag or complex of the image, or the name of an extra: error, what the error
+        of the image is expected to be (standard deviation); prior_influence, the part of the image that the data do not
+        determine; deviation, the standard deviation over posterior samples; sample-1, sample-2, ..., these samples.
         mrrecon info FILE lists them. NIfTI and PNG show the magnitude of complex ones.
     """
     from mrrecon import io

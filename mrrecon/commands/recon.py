@@ -66,8 +66,8 @@ def recon(
         Options for reading the file, each as --read.NAME VALUE: --read.contrast 1, --read.coils [0,2,3],
         --read.voxel_size [1,1,1]. mrrecon info FILE lists those that its format takes.
     solver
-        Method: zero-filled, cg-sense (the default), l1-wavelet, tv, variational, dds, tpdm, diffusion-mbir or dps; its
-        settings are --solver.NAME.
+        Method: zero-filled, cg-sense (the default), l1-wavelet, tv, variational, ensemble, dds, tpdm, diffusion-mbir or
+        dps; its settings are --solver.NAME.
     prior
         Name or folder of the prior of a solver that has one (mrrecon prior list); or three, one for each axis.
     effort

@@ -6,6 +6,7 @@ from .dds import DDS as DDS
 from .dds import TPDM as TPDM
 from .diffusion_mbir import DiffusionMBIR as DiffusionMBIR
 from .dps import DPS as DPS
+from .ensemble import Ensemble as Ensemble
 from .joint import joint_maps as joint_maps
 from .l1_wavelet import L1Wavelet as L1Wavelet
 from .published import Published as Published

@@ -10,8 +10,9 @@ import numpy as np
 from mrrecon.operators.backend import get_array_module
 from mrrecon.operators.vectors import cg_curvature
 from mrrecon.solvers.parts.data_step import data_step
+from mrrecon.solvers.parts.descent import DataConsistency
 from mrrecon.solvers.parts.plane_priors import PlanePriors
-from mrrecon.solvers.parts.posterior import DataConsistency, SinglePlaneSampler
+from mrrecon.solvers.parts.posterior import SinglePlaneSampler
 from mrrecon.solvers.parts.posterior_steps import Guess, WarmDataStep
 from mrrecon.solvers.parts.problem import Problem
 

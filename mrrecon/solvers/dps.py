@@ -11,8 +11,9 @@ from mrrecon.errors import DataError
 from mrrecon.operators.backend import as_array, get_array_module
 from mrrecon.operators.vectors import real_dot
 from mrrecon.solvers.parts.data_step import data_step
+from mrrecon.solvers.parts.descent import DataConsistency
 from mrrecon.solvers.parts.plane_priors import PlanePriors
-from mrrecon.solvers.parts.posterior import DataConsistency, SinglePlaneSampler
+from mrrecon.solvers.parts.posterior import SinglePlaneSampler
 from mrrecon.solvers.parts.posterior_steps import Guess
 from mrrecon.solvers.parts.problem import Problem
 

@@ -17,6 +17,7 @@ _METHODS = {  # name on the command line -> module and class
     "l1-wavelet": "l1_wavelet.L1Wavelet",
     "tv": "tv.TotalVariation",
     "variational": "variational.Variational",
+    "ensemble": "ensemble.Ensemble",
     "red-diff": "red_diff.RedDiff",
     "published": "published.Published",
     "dds": "dds.DDS",

@@ -85,7 +85,7 @@ def test_a_crash_after_the_last_iteration_loses_no_part_of_the_result(tmp_path, 
         solver(scan, checkpoint=path)
     rest, whole = solver(scan, checkpoint=path), solver(scan)
     np.testing.assert_allclose(rest.volume, whole.volume, atol=1e-5 * np.abs(whole.volume).max())
-    assert rest.extras.keys() == whole.extras.keys() == {"prior_influence"}
+    assert rest.extras.keys() == whole.extras.keys() == {"error", "prior_influence"}
     assert len(rest.history) == len(whole.history)
 
 

@@ -12,7 +12,7 @@ from mrrecon.errors import PriorInputError
 from mrrecon.solvers.parts.problem import Problem
 
 SHORT = {"published": 3, "red-diff": 30}  # iterations
-METHODS = ("variational", "red-diff", "published", "dds", "tpdm", "diffusion-mbir", "dps")
+METHODS = ("variational", "ensemble", "red-diff", "published", "dds", "tpdm", "diffusion-mbir", "dps")
 
 
 class AroundAnImage(priors.SlicePrior):

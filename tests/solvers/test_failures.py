@@ -17,6 +17,7 @@ from mrrecon.solvers.parts import problem as problems
 SHAPE = (16, 20, 18)
 WITH_PRIOR = {
     "proximal": ("variational", {}),
+    "ensemble": ("ensemble", {}),
     "red-diff": ("red-diff", {"slices": 5}),
     "published": ("published", {"slices": 5}),
     "dds": ("dds", {}),

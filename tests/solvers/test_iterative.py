@@ -43,7 +43,7 @@ def without_chance(name: str) -> dict:
 
 
 def test_registry_names_the_methods():
-    assert solvers.names() == ["zero-filled", *CLASSICAL, "variational", "red-diff", "published", *SAMPLERS]
+    assert solvers.names() == ["zero-filled", *CLASSICAL, "variational", "ensemble", "red-diff", "published", *SAMPLERS]
     for name in solvers.names():
         assert solvers.get(name).name == name
         assert issubclass(solvers.get(name), solvers.Solver)

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pretend_cupy
 import pytest
+from any_device import OnAnyDevice, send_noise
 from gaussian_scans import SPREAD, encoding_matrix, gaussian_scan, measured, true_priors, white
 from solver_scans import make_scan, nrmse
 
 from mrrecon import priors
 from mrrecon.grid import Grid
-from mrrecon.operators.backend import to_device
 from mrrecon.solvers import DDS, TPDM, DiffusionMBIR
 from mrrecon.solvers.diffusion_mbir import differences, differences_adjoint
 from mrrecon.solvers.parts.plane_priors import PlanePriors
@@ -196,34 +196,11 @@ def test_mbir_data_step_ends_at_the_minimum(problem, normal, rng, plane):
 # ---- GPU ---------------------------------------------------------------------------------------------------
 
 
-class OnAnyDevice(priors.SlicePrior):
-    """Independent pixels, computed where the states are, as the stand-in for CuPy has no way to torch."""
-
-    name = "on-any-device"
-
-    def _denoise(self, noisy, sigma, condition):
-        raise AssertionError("not asked")
-
-    def denoise(self, noisy, sigma, condition=None, *, scale=1.0):
-        return noisy * np.float32(0.25 / (0.25 + sigma**2))
-
-
-class SentNoise(WhiteNoise):
-    """Drawn on the CPU and sent to where the volume is."""
-
-    def __init__(self, seed, number, like):
-        super().__init__(seed, number, np.empty(like.shape, np.complex64))
-        self.device = "cpu" if isinstance(like, np.ndarray) else "cuda"
-
-    def draw(self, shape=None):
-        return to_device(super().draw(shape), self.device)
-
-
 @pytest.mark.parametrize("solver", [DDS, TPDM, DiffusionMBIR])
 @pytest.mark.parametrize("sets", [1, 2])
 def test_samplers_on_the_stand_in_for_a_gpu(monkeypatch, solver, sets):
     pretend_cupy.install(monkeypatch)
-    monkeypatch.setattr("mrrecon.solvers.parts.posterior.WhiteNoise", SentNoise)
+    send_noise(monkeypatch)
     scan = make_scan(shape=(12, 20, 16), fraction=0.4)
     if sets == 2:
         scan = scan.evolve("sets", maps=np.stack([scan.maps, 0.3 * scan.maps[::-1]]))

@@ -44,6 +44,8 @@ class PlanePriors:
         Axes that slices are cut perpendicular to: those that suit a 2D prior, see :meth:`mrrecon.grid.Grid.planes`.
     evaluations : int
         Number of slices that have gone through a prior so far: the cost that counts.
+    used : set of int
+        Planes whose slices have gone through a prior.
 
     Raises
     ------
@@ -64,6 +66,7 @@ class PlanePriors:
             _moved(loaded[prior] if isinstance(prior, str) else prior, device) for prior in chosen
         ]
         self.grid, self.planes, self.evaluations = grid, grid.planes(), 0
+        self.used: set[int] = set()
         if not self.planes:
             raise DataError(
                 f"No plane of a volume of {'x'.join(map(str, grid.shape))} voxels of "
@@ -99,6 +102,7 @@ class PlanePriors:
         turns.insert(plane, False)
         turned = (slice(None), *(slice(None, None, -1 if backwards else 1) for backwards in turns))
         condition = self.condition(plane, reverse=reverse)
+        self.used.add(plane)
         clean = []
         for volume in image[turned]:
             self.evaluations += volume.shape[plane]
@@ -109,6 +113,7 @@ class PlanePriors:
     def denoise_slices(self, slices: Any, plane: int, levels: np.ndarray, chosen: np.ndarray) -> Any:
         """Tweedie estimate of noisy slices ``(n, ...)`` of their own levels, which have the indices `chosen`."""
         self.evaluations += len(slices)
+        self.used.add(plane)
         return self.priors[plane].denoise(slices, levels, self.condition(plane, chosen))
 
     @staticmethod

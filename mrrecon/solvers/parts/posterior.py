@@ -4,30 +4,25 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import cycle, pairwise
+from itertools import cycle
 from typing import Any, Literal
-
-import numpy as np
 
 from mrrecon.errors import DataError
 from mrrecon.operators.vectors import real_dot
 from mrrecon.solvers.parts.data_step import sense_start
+from mrrecon.solvers.parts.descent import DataConsistency, Descent
 from mrrecon.solvers.parts.loop import Iteration, Start
 from mrrecon.solvers.parts.plane_priors import PlanePriors
-from mrrecon.solvers.parts.posterior_steps import DataResidual, Guess, Samples, WhiteNoise, perturbation
+from mrrecon.solvers.parts.posterior_steps import Samples, WhiteNoise
 from mrrecon.solvers.parts.problem import Problem
 from mrrecon.solvers.parts.with_prior import PriorSolver
 
-__all__ = ["DataConsistency", "PosteriorSampler", "SinglePlaneSampler"]
+__all__ = ["PosteriorSampler", "SinglePlaneSampler"]
 
 FIRST_LEVEL = (0.1, 0.3)  # for one sample, for several
-SMALLEST_ERROR = 0.05  # of an estimate that is ever believed, relative to the noise level or, above one, the signal
-
-DataConsistency = Callable[[Guess], Any]
-"""Turns what the prior expects into what prior and data expect together."""
 
 
 @dataclass(frozen=True)
@@ -152,9 +147,12 @@ class PosteriorSampler(PriorSolver):
         """See :class:`~mrrecon.solvers.parts.with_prior.PriorSolver`."""
         image = self._initial(problem, start)
         levels = [*prior.levels(self.count, self._first_level(), self.spacing), 0.0]
+        posterior = self.samples > 1 if self.renoise is None else self.renoise == "posterior"
+        descend = Descent(problem, prior, lam, self.eta, self.cg_steps, self.gamma, posterior)
         samples, before = Samples(problem, start.state), image
         for number in range(samples.number, self.samples):
-            for guess, estimate, state in self._descent(problem, prior, lam, levels, image, number):
+            white, consistent = WhiteNoise(self.seed, number, image), self.data_consistency(problem, prior)
+            for guess, estimate, state in descend(image, levels, self.cycle(prior, number), white, consistent):
                 change = estimate - before
                 moved = math.sqrt(real_dot(change, change) / max(real_dot(estimate, estimate), 1e-30))
                 if not math.isfinite(moved):
@@ -180,44 +178,6 @@ class PosteriorSampler(PriorSolver):
         if start.warm or self.first_level == "highest":
             return start.image
         return sense_start(problem, start.image)
-
-    def _descent(
-        self, problem: Problem, prior: PlanePriors, lam: float, levels: list[float], image: Any, number: int
-    ) -> Iterator[tuple[Guess, Any, Any]]:
-        """Yield, for each step of a sample, guess and estimate, and in the end the volume drawn around the estimate."""
-        white, misfit = WhiteNoise(self.seed, number, image), DataResidual(problem)
-        from mrrecon.priors.sampling import ddim_step
-
-        consistent = self.data_consistency(problem, prior)
-        posterior = self.samples > 1 if self.renoise is None else self.renoise == "posterior"
-        state = image + np.float32(levels[0]) * white.start()
-        for (level, following), plane in zip(pairwise(levels), self.cycle(prior, number), strict=False):
-            guess = self._guess(problem, prior, misfit, lam, state, level, plane)
-            estimate = drawn = consistent(guess)
-            noise = guess.noise
-            if posterior:
-                drawn = estimate + perturbation(problem, guess, self.cg_steps, white.draw)
-                noise = (state - drawn) * np.float32(1 / level)
-            fresh = white.draw() if self.eta > 0 and following > 0 else None
-            state = ddim_step(drawn, noise, level, following, self.eta, fresh)
-            yield guess, estimate, state if following == 0 else None
-
-    def _guess(
-        self,
-        problem: Problem,
-        prior: PlanePriors,
-        misfit: DataResidual,
-        lam: float,
-        state: Any,
-        level: float,
-        plane: int,
-    ) -> Guess:
-        clean = prior.denoise(state, plane, level)
-        noise = (state - clean) * np.float32(1 / level)
-        smallest, largest = (SMALLEST_ERROR * min(level, 1.0)) ** 2, level**2
-        error = min(max(misfit.mean_square(clean), smallest), largest)
-        weight = lam * misfit.variance / error if self.gamma is None else problem.lipschitz / self.gamma
-        return Guess(state, level, plane, noise, clean, math.sqrt(error), weight)
 
 
 @dataclass(frozen=True)

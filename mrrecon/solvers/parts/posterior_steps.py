@@ -58,13 +58,15 @@ class WhiteNoise:
         Which noise.
     like
         Array, NumPy or CuPy, on the device that the noise is for.
+    sign
+        Factor of all of it, 1 or -1.
     """
 
-    def __init__(self, seed: int, number: int, like: Any) -> None:
+    def __init__(self, seed: int, number: int, like: Any, sign: int = 1) -> None:
         import torch
 
         drawn = int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0]) >> 1
-        self.shape = like.shape
+        self.shape, self.sign = like.shape, np.float32(sign)
         self.device = "cpu" if get_array_module(like) is np else "cuda"
         self._host = torch.Generator().manual_seed(drawn)
         self._here = self._host if self.device == "cpu" else torch.Generator(self.device).manual_seed(drawn)
@@ -73,13 +75,13 @@ class WhiteNoise:
         """Noise for the first state, of the shape of the volume."""
         from mrrecon.priors.schedule import complex_noise
 
-        return to_device(complex_noise(self.shape, self._host), self.device)
+        return self.sign * to_device(complex_noise(self.shape, self._host), self.device)
 
     def draw(self, shape: Sequence[int] | None = None) -> Any:
         """More noise, by default of the shape of the volume."""
         from mrrecon.priors.schedule import complex_noise
 
-        return as_array(complex_noise(self.shape if shape is None else shape, self._here))
+        return self.sign * as_array(complex_noise(self.shape if shape is None else shape, self._here))
 
 
 class DataResidual:

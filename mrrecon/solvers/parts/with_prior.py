@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 import warnings
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
@@ -14,6 +16,7 @@ import numpy as np
 from mrrecon.grid import Grid
 from mrrecon.operators.backend import get_array_module
 from mrrecon.solvers.parts.checkpoint import digest
+from mrrecon.solvers.parts.error_map import STEPS, error_map
 from mrrecon.solvers.parts.influence import prior_influence
 from mrrecon.solvers.parts.iterative import IterativeSolver
 from mrrecon.solvers.parts.loop import Iteration, Start
@@ -51,8 +54,9 @@ class PriorSolver(IterativeSolver):
 
     Notes
     -----
-    ``extras["prior_influence"]`` of the result is the part of the image that the data do not determine, see
-    :func:`~mrrecon.solvers.parts.influence.prior_influence`.
+    ``extras`` of the result are ``"prior_influence"``, the part of the image that the data do not determine
+    (:func:`~mrrecon.solvers.parts.influence.prior_influence`), and, where the noise is known and a time budget leaves
+    time for it, ``"error"``, how wrong it probably is (:func:`~mrrecon.solvers.parts.error_map.error_map`).
     """
 
     lam: float | None = None
@@ -109,10 +113,13 @@ class PriorSolver(IterativeSolver):
         _warn_if_undetermined(problem)
         prior = PlanePriors(self.prior, problem.grid, device)
         prior.evaluations = int(start.state.get("evaluations", 0))
-        for step in self.steps(problem, prior, lam, start):
+        until = math.inf if self.time_budget is None else start.began + self.time_budget
+        began = time.perf_counter()
+        for number, step in enumerate(self.steps(problem, prior, lam, start), 1):
+            latest = until - STEPS * (time.perf_counter() - began) / number  # to begin with the error map
             more = {"evaluations": prior.evaluations, **step.more}
             state = partial(_state, step, prior.evaluations)
-            yield replace(step, more=more, state=state, extras=partial(_extras, problem, step))
+            yield replace(step, more=more, state=state, extras=partial(_extras, problem, prior, step, latest))
 
     @abstractmethod
     def steps(self, problem: Problem, prior: PlanePriors, lam: float, start: Start) -> Iterator[Iteration]:
@@ -136,6 +143,9 @@ def _state(step: Iteration, evaluations: int) -> dict[str, Any] | None:
     return None if state is None else {**state, "evaluations": np.asarray(evaluations)}
 
 
-def _extras(problem: Problem, step: Iteration) -> dict[str, np.ndarray]:
-    """What the method has beside its image, and what in the image the data do not determine."""
-    return {**step.extras(), "prior_influence": problem.volume(prior_influence(problem, step.image))}
+def _extras(problem: Problem, prior: PlanePriors, step: Iteration, latest: float) -> dict[str, np.ndarray]:
+    """What the method has beside its image, how wrong that probably is, and what in it the data do not determine."""
+    found = dict(step.extras())
+    if problem.known_noise is not None and time.perf_counter() <= latest:
+        found["error"] = error_map(problem, prior, step.image)
+    return {**found, "prior_influence": problem.volume(prior_influence(problem, step.image))}
