@@ -40,7 +40,7 @@ def test_image_is_the_variational_one_and_the_mean_of_the_samples(scan, true_int
     np.testing.assert_allclose(samples.mean(0), found.volume, atol=1e-6 * np.abs(found.volume).max())
     np.testing.assert_allclose(samples[0] - found.volume, found.volume - samples[1], atol=1e-6)
     assert nrmse(samples[2] - found.volume, samples[0] - found.volume) > 0.5
-    assert len(found.history) == 12 + Variational().max_iter == Ensemble(**FEW).total
+    assert len(found.history) == 12 + Variational().total == Ensemble(**FEW).total
     assert [entry["sample"] for entry in found.history[-12:]] == [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4]
 
 
@@ -101,7 +101,7 @@ def test_samples_survive_the_file(result, tmp_path):
     np.testing.assert_array_equal(back.part("deviation"), result.extras["deviation"])
 
 
-@pytest.mark.parametrize("stop", [7, Variational().max_iter + 3, Variational().max_iter + 8])
+@pytest.mark.parametrize("stop", [7, Variational().total + 3, Variational().total + 8])
 def test_goes_on_where_it_was(scan, result, stop, tmp_path):
     path = tmp_path / "run.checkpoint"
     Ensemble(**FEW)(scan, callback=lambda status: status.iteration == stop, checkpoint=path)
@@ -112,7 +112,7 @@ def test_goes_on_where_it_was(scan, result, stop, tmp_path):
 
 
 def test_stopped_early_keeps_whole_pairs(scan, result):
-    first = Variational().max_iter
+    first = Variational().total
     none = Ensemble(**FEW)(scan, callback=lambda status: status.iteration == first + 5)
     two = Ensemble(**FEW)(scan, callback=lambda status: status.iteration == first + 8)
     assert "deviation" not in none.extras and "sample-1" not in none.extras
