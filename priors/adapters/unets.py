@@ -101,11 +101,11 @@ class DiffusionModelPrior(NoisePredictor, ModelPrior):
 
     def __init__(self, call: Callable[..., Any], scheduler: Any, target: str | None, *pictures: Any) -> None:
         super().__init__(*pictures)
+        self._call, self._target, self.schedule = call, target, _schedule(scheduler)
         if target not in ("epsilon", "sample", "v_prediction"):
             raise PriorInputError(
                 f"The scheduler's prediction_type must be epsilon, sample or v_prediction, got {target!r}."
             )
-        self._call, self._target, self.schedule = call, target, _schedule(scheduler)
 
     def _predict_noise(self, state: torch.Tensor, t: torch.Tensor, condition: Condition | None) -> torch.Tensor:
         x, back = self._pictures(state)
